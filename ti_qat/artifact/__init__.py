@@ -1,0 +1,1 @@
+"""The artifact: the typed contract between training, simulation and deployment."""

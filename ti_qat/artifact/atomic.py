@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: a sibling temporary directory, fsync, rename."""
+"""Outputs that appear whole or not at all: a sibling temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def whole_directory(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(stale, ignore_errors=True)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a UTF-8 file that appears, or replaces the earlier one, in one step."""
+    fresh = target.with_name(f".{target.name}.new")
+    with fresh.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(target)
+    _sync(target.parent)

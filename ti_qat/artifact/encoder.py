@@ -153,7 +153,7 @@ class _Builder:
 
     def pointwise(self, name: str, kind: OpKind, **inputs: str) -> str:
         shape = self.activations[next(iter(inputs.values()))].shape
-        return self.add(name, kind, (self.activation(name + ".output", shape),), **inputs)
+        return self.add(name, kind, (self.activation(name + ".output", shape),), attributes=None, **inputs)
 
 
 def _embedding(build: _Builder) -> str:

@@ -1,0 +1,58 @@
+"""The verb `ti-qat run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ti_qat.pipeline.config import read_configuration
+from ti_qat.pipeline.runner import StageResult, run_stages
+from ti_qat.pipeline.stages import Stage, plan, report_stage
+from ti_qat.pipeline.summary import write_summary
+
+
+def run_pipeline(configuration: Path, run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Run every stage of `configuration` that is not done in `run_dir` and write the report.
+
+    Returns the content of report.json. Raises ConfigurationError, StageError or RunBusyError.
+    """
+    config = read_configuration(configuration, overrides)
+    run_dir = run_dir.resolve()
+    stages = plan(config, configuration.resolve().parent, run_dir)
+    results = run_stages(stages, run_dir, _announce)
+    summary = write_summary(run_dir, results)
+    run_stages((report_stage(run_dir),), run_dir, _announce)
+    return summary
+
+
+def _announce(number: int, total: int, stage: Stage, result: StageResult | None) -> None:
+    state = "..." if result is None else "done before" if result.reused else f"done in {result.seconds:.0f} s"
+    click.echo(f"[{number}/{total}] {stage.title}: {state}", err=True)
+
+
+@click.command(short_help="Run the whole pipeline of a configuration file; resumes where it was killed.")
+@click.argument("configuration", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", "run_dir", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one key of the file.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json on standard output.")
+def run(configuration: Path, run_dir: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Run the whole pipeline: teacher, student, artifact, simulation, 2-bit bundle, verification, report.
+
+    Called again with the same folder, it goes on where it was killed; a stage runs again when the
+    configuration that it depends on has changed.
+
+    \b
+    Example:
+      ti-qat run examples/movie_reviews/config.toml --out runs/movie_reviews
+    """
+    summary = run_pipeline(configuration, run_dir, overrides)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        click.echo(f"{run_dir / 'report.html'}")

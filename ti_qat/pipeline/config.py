@@ -1,0 +1,119 @@
+"""The configuration file of `ti-qat run`; docs/configuration.md lists the keys."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Scalar = bool | int | float | str
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be read; says which file, which key and why."""
+
+
+class Section(BaseModel):
+    """Closed to unknown keys, so that a misspelt one is an error and not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prepare(Section):
+    """A script beside the configuration that fetches inputs: called with `--out RUN/inputs`."""
+
+    script: str
+
+
+class TaskSource(Section):
+    """`name`: a GLUE task or a task file beside the configuration; `data`: its folder."""
+
+    name: str
+    data: str = "inputs/data"
+
+
+class ModelSource(Section):
+    """`path`: a folder with a pretrained encoder, or its name on the hub."""
+
+    path: str = "inputs/model"
+
+
+class Teacher(Section):
+    """Options of `ti-qat teach`, as `--set` takes them."""
+
+    settings: dict[str, Scalar] = {}
+
+
+class Student(Section):
+    """Options of `ti-qat train`."""
+
+    method: Literal["ti-g", "ti-m", "ti-c", "ti-o", "kd", "none"] = "ti-g"
+    settings: dict[str, Scalar] = {}
+
+
+class Simulation(Section):
+    """Options of `ti-qat simulate`; `accelerator`: a preset's name or a file beside the configuration."""
+
+    accelerator: str = "edge"
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class RunConfiguration(Section):
+    """The whole file. Relative paths are looked up beside the file first, then in the run's folder."""
+
+    prepare: Prepare | None = None
+    task: TaskSource
+    model: ModelSource = ModelSource()
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    simulation: Simulation = Simulation()
+
+
+def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfiguration:
+    """Read a TOML file, apply `key.path=value` overrides, validate; raise ConfigurationError."""
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: expected TOML: {error}") from error
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return RunConfiguration.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{file}: {key}: {first['msg']}, found {first['input']!r}") from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigurationError(f"--set {override}: expected key.path=value")
+    *sections, last = key.split(".")
+    target: Any = raw
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigurationError(f"--set {override}: {section} is a value, not a section")
+    target[last] = parse_scalar(text)
+
+
+def parse_scalar(text: str) -> Any:
+    """Read `text` as a TOML value; what is none, such as a bare word, is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def as_set_options(settings: Mapping[str, Scalar]) -> list[str]:
+    """Return settings as the `--set key=value` options of a verb."""
+    options = []
+    for key, value in settings.items():
+        options += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
+    return options

@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
 
 
 def _extra(module_name: str) -> str:
-    return {"ti_qat": "train", "hwsim": "sim"}.get(module_name.split(".")[0], "pack")
+    return {"ti_qat": "train", "hwsim": "sim"}.get(module_name.partition(".")[0], "pack")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

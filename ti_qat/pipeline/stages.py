@@ -25,7 +25,7 @@ def _locate(name: str, config_dir: Path, run_dir: Path) -> str:
     beside = config_dir / name
     if beside.exists():
         return str(beside.resolve())
-    return str(run_dir / name) if "/" in name and name.split("/")[0] == "inputs" else name
+    return str(run_dir / name) if name.startswith("inputs/") else name
 
 
 def plan(config: RunConfiguration, config_dir: Path, run_dir: Path) -> tuple[Stage, ...]:

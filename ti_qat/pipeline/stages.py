@@ -78,3 +78,9 @@ def plan(config: RunConfiguration, config_dir: Path, run_dir: Path) -> tuple[Sta
         argv = (sys.executable, str(script), "--out", str(inputs))
         stages.insert(0, Stage("inputs", "Fetch the encoder and the data", argv, inputs, (script,)))
     return tuple(stages)
+
+
+def report_stage(run_dir: Path) -> Stage:
+    """Return the last stage, which draws RUN/report.html from RUN/report.json."""
+    argv = (sys.executable, "-m", "ti_qat", "report", str(run_dir), "--json")
+    return Stage("report", "Draw the report", argv, run_dir / "report.html", (run_dir / "report.json",))

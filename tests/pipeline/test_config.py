@@ -1,0 +1,78 @@
+"""A configuration is read strictly; a mistake is one line that names file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ti_qat.pipeline.config import ConfigurationError, as_set_options, read_configuration
+from ti_qat.pipeline.stages import plan
+
+MINIMAL = '[task]\nname = "sst2"\ndata = "glue"\n[model]\npath = "some/model"\n'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "config.toml").write_text(text)
+    return tmp_path / "config.toml"
+
+
+def test_overrides_reach_nested_keys_with_their_types(tmp_path: Path) -> None:
+    file = write(tmp_path, MINIMAL)
+    overrides = [
+        "student.settings.learning_rate=2e-5",
+        "student.method=kd",
+        "simulation.limit=7",
+        "teacher.settings.seed=3",
+    ]
+    config = read_configuration(file, overrides)
+    assert config.student.settings == {"learning_rate": 2e-5}
+    assert (config.student.method, config.simulation.limit, config.teacher.settings["seed"]) == ("kd", 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (MINIMAL + "[studnet]\n", [], r"config\.toml: studnet: Extra inputs are not permitted"),
+        (MINIMAL + '[student]\nmethod = "ti-x"\n', [], r"student\.method: .*'ti-g'"),
+        ("[task]\n", [], r"task\.name: Field required"),
+        ("[task\n", [], r"config\.toml: expected TOML"),
+        (MINIMAL, ["simulation.limit=0"], r"simulation\.limit: .*greater than or equal to 1, found 0"),
+        (MINIMAL, ["student"], r"--set student: expected key\.path=value"),
+        (MINIMAL, ["task.name.x=1"], r"--set task\.name\.x=1: name is a value"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read_configuration(write(tmp_path, text), overrides)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read"):
+        read_configuration(tmp_path / "none.toml")
+
+
+def test_settings_become_set_options_of_the_verb() -> None:
+    assert as_set_options({"a": True, "b": 1e-4, "c": "x"}) == ["--set", "a=true", "--set", "b=0.0001", "--set", "c=x"]
+
+
+def test_files_beside_the_configuration_win_over_names(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").touch()
+    (tmp_path / "prepare.py").touch()
+    file = write(
+        tmp_path, '[prepare]\nscript = "prepare.py"\n[task]\nname = "task.toml"\n[simulation]\naccelerator = "edge"\n'
+    )
+    stages = {stage.name: stage for stage in plan(read_configuration(file), tmp_path, tmp_path / "run")}
+    assert next(iter(stages)) == "inputs"
+    teach = stages["teacher"].argv
+    assert teach[teach.index("--task") + 1] == str(tmp_path / "task.toml")
+    assert teach[teach.index("--data") + 1] == str(tmp_path / "run/inputs/data")
+    assert teach[teach.index("--model") + 1] == str(tmp_path / "run/inputs/model")
+    assert "edge" in stages["simulation"].argv
+    assert stages["teacher"].reads == (tmp_path / "task.toml",)
+
+
+def test_a_glue_name_and_a_hub_name_are_passed_on(tmp_path: Path) -> None:
+    config = read_configuration(write(tmp_path, MINIMAL))
+    teach = plan(config, tmp_path, tmp_path / "run")[0].argv
+    assert (teach[teach.index("--task") + 1], teach[teach.index("--model") + 1]) == ("sst2", "some/model")

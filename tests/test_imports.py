@@ -1,0 +1,31 @@
+"""The import rules of docs/architecture.md, as contracts of import-linter in pyproject.toml."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_import_contracts_are_kept() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_top_level_is_what_the_architecture_names() -> None:
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    top = {name.split("/")[0] for name in names}
+    assert top - {".gitignore", ".clang-format"} <= {
+        "ti_qat", "hwsim", "deploy", "benchmarks", "tests", "docs", "examples", "pyproject.toml", "Makefile",
+        "README.md", "CHANGELOG.md", "LICENSE", ".ci",
+    }  # fmt: skip
+
+
+def test_files_keep_their_budget() -> None:
+    for package in ("ti_qat", "hwsim", "deploy"):
+        for file in (ROOT / package).rglob("*"):
+            if file.suffix in {".py", ".cc", ".h", ".toml", ".j2"}:
+                assert len(file.read_text().splitlines()) <= 400, file

@@ -1,0 +1,1 @@
+"""Bit-level simulation of a ternary Transformer accelerator: values, cycles, memory and energy."""

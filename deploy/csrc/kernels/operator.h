@@ -1,0 +1,93 @@
+// Operators: the kernels behind checked shapes. One table row each; whoever runs them (the ONNX Runtime
+// glue, the tests) reads the row and knows nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/kernels.h"
+#include "kernels/parallel.h"
+
+namespace ti_qat {
+
+enum class ElementType : int32_t { kFloat32 = 0, kUint8 = 1, kInt8 = 2, kInt32 = 3 };
+
+const char* element_type_name(ElementType type);
+
+// An operand that breaks the operator's contract: says which, what was expected and what was found.
+class OperatorError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+constexpr size_t kMaxRank = 8;
+constexpr size_t kMaxInputs = 6;
+constexpr size_t kMaxOutputs = 2;
+
+struct Shape {
+  size_t rank = 0;
+  int64_t dims[kMaxRank] = {};
+
+  bool operator==(const Shape& other) const;
+  int64_t back() const { return dims[rank - 1]; }
+  Shape with_back(int64_t dim) const;
+  // Product of the dimensions (of all but the last, for `rows`), which check_operand has bounded.
+  int64_t elements() const;
+  int64_t rows() const;
+  std::string text() const;
+};
+
+struct Operand {
+  ElementType type = ElementType::kFloat32;
+  Shape shape;
+  const void* data = nullptr;
+
+  const float* floats() const { return static_cast<const float*>(data); }
+  const int8_t* codes() const { return static_cast<const int8_t*>(data); }
+  const uint8_t* packed() const { return static_cast<const uint8_t*>(data); }
+  const int32_t* ints() const { return static_cast<const int32_t*>(data); }
+};
+
+struct Request {
+  Operand inputs[kMaxInputs];
+  int64_t heads = 0;            // attribute of the attention operators
+  bool packed_checked = false;  // the packed weight is a constant that was checked before
+};
+
+struct Output {
+  Shape shape;
+  void* data = nullptr;
+};
+
+constexpr size_t kNone = SIZE_MAX;
+
+struct OperatorSpec {
+  const char* name;
+  size_t input_count;
+  const char* input_names[kMaxInputs];
+  ElementType input_types[kMaxInputs];
+  size_t output_count;
+  ElementType output_types[kMaxOutputs];
+  bool has_heads;
+  size_t packed_input;  // index of the input that holds packed ternary codes, or kNone
+  // Checks shapes and values and gives the shapes of the outputs. Throws OperatorError.
+  void (*prepare)(const Request& request, Output* outputs);
+  // Computes the outputs; prepare() has passed.
+  void (*run)(const Request& request, Output* outputs, const KernelTable& kernels, const Parallel& parallel);
+};
+
+constexpr size_t kOperatorCount = 11;
+extern const OperatorSpec kOperators[kOperatorCount];
+
+// The row named `name`, or null.
+const OperatorSpec* find_operator(const std::string& name);
+
+// Type, rank and size limits that hold for every operand. Throws OperatorError.
+void check_operand(const OperatorSpec& spec, size_t index, const Operand& operand);
+
+// Throws OperatorError if a two-bit field of the packed codes holds 3.
+void check_packed_fields(const Operand& packed);
+
+}  // namespace ti_qat

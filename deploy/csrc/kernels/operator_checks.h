@@ -1,0 +1,26 @@
+// Checks that several operators make of their operands.
+#pragma once
+
+#include "kernels/operator.h"
+
+namespace ti_qat {
+
+[[noreturn]] void refuse(const char* what, const std::string& expected, const std::string& found);
+
+void expect_rank(const char* what, const Shape& shape, size_t rank);
+void expect_shape(const char* what, const Shape& shape, const Shape& expected);
+// A scale that one tensor shares: shape (1,), positive and finite.
+float expect_shared_scale(const char* what, const Operand& scale);
+// (1,) or (count,)
+void expect_one_or(const char* what, const Shape& shape, int64_t count);
+void expect_packed_width(const char* what, const Shape& packed, int64_t codes_per_row);
+void expect_ints_in(const char* what, const Operand& values, int64_t low, int64_t high);
+
+inline Shape vector_of(int64_t count) {
+  Shape shape;
+  shape.rank = 1;
+  shape.dims[0] = count;
+  return shape;
+}
+
+}  // namespace ti_qat

@@ -1,0 +1,133 @@
+#include "kernels/operators_linear.h"
+
+#include "kernels/operator_checks.h"
+#include "kernels/scratch.h"
+
+namespace ti_qat {
+namespace {
+
+// |x * (code + 1)| <= 256, so 2^22 of them stay inside int32.
+constexpr int64_t kMaxTernaryK = int64_t{1} << 22;
+constexpr size_t kTilesPerTask = 16;
+
+enum LinearInput { kCodes, kScale, kWeight, kWeightScale, kBias };
+enum EmbeddingInput { kInputIds, kTypeIds, kWord, kWordScale, kPosition, kTokenType };
+enum ClassifierInput { kX, kClassWeight, kClassBias };
+
+void check_packed(const Request& request, const Operand& packed) {
+  if (!request.packed_checked) check_packed_fields(packed);
+}
+
+}  // namespace
+
+void prepare_ternary_linear(const Request& request, Output* outputs) {
+  const Shape& codes = request.inputs[kCodes].shape;
+  const Operand& weight = request.inputs[kWeight];
+  if (codes.back() > kMaxTernaryK) refuse("codes", "at most 2^22 features", codes.text());
+  expect_packed_width("weight", weight.shape, codes.back());
+  const int64_t n = weight.shape.dims[0];
+  const Shape& scale = request.inputs[kScale].shape;
+  if (!(scale == vector_of(1))) expect_shape("scale", scale, codes.with_back(1));
+  expect_one_or("weight_scale", request.inputs[kWeightScale].shape, n);
+  expect_shape("bias", request.inputs[kBias].shape, vector_of(n));
+  check_packed(request, weight);
+  outputs[0].shape = codes.with_back(n);
+}
+
+void run_ternary_linear(const Request& request, Output* outputs, const KernelTable& kernels, const Parallel& parallel) {
+  const Operand* in = request.inputs;
+  TernaryGemm gemm = {};
+  gemm.m = static_cast<size_t>(in[kCodes].shape.rows());
+  gemm.k = static_cast<size_t>(in[kCodes].shape.back());
+  gemm.n = static_cast<size_t>(in[kWeight].shape.dims[0]);
+  gemm.x = in[kCodes].codes();
+  gemm.w = in[kWeight].packed();
+  gemm.x_scale = in[kScale].floats();
+  gemm.w_scale = in[kWeightScale].floats();
+  gemm.x_scale_shared = in[kScale].shape.elements() == 1;
+  gemm.w_scale_shared = in[kWeightScale].shape.elements() == 1;
+  gemm.bias = in[kBias].floats();
+  gemm.y = static_cast<float*>(outputs[0].data);
+
+  const GemmKernel& kernel = *kernels.ternary_gemm;
+  const size_t tiles = (gemm.m + kTileRows - 1) / kTileRows;
+  const size_t panels = (gemm.n + kPanelChannels - 1) / kPanelChannels;
+  const size_t blocks = (tiles + kTilesPerTask - 1) / kTilesPerTask;
+  const Scratch packed(kernel.packed_bytes(tiles, gemm.k));
+  parallel.for_ranges(tiles, kTilesPerTask,
+                      [&](size_t begin, size_t end) { kernel.pack(gemm, packed.data(), begin, end); });
+  parallel.for_each(blocks * panels, [&](size_t task) {
+    const size_t begin = task / panels * kTilesPerTask;
+    const size_t end = begin + kTilesPerTask < tiles ? begin + kTilesPerTask : tiles;
+    kernel.multiply(gemm, packed.data(), task % panels, begin, end);
+  });
+}
+
+void prepare_ternary_embedding(const Request& request, Output* outputs) {
+  const Operand* in = request.inputs;
+  expect_rank("input_ids", in[kInputIds].shape, 2);
+  expect_shape("token_type_ids", in[kTypeIds].shape, in[kInputIds].shape);
+  expect_rank("position", in[kPosition].shape, 2);
+  expect_rank("token_type", in[kTokenType].shape, 2);
+  const int64_t hidden = in[kPosition].shape.back();
+  expect_packed_width("word", in[kWord].shape, hidden);
+  expect_one_or("word_scale", in[kWordScale].shape, in[kWord].shape.dims[0]);
+  if (in[kTokenType].shape.back() != hidden) {
+    refuse("token_type", std::to_string(hidden) + " columns", in[kTokenType].shape.text());
+  }
+  if (in[kInputIds].shape.back() > in[kPosition].shape.dims[0]) {
+    refuse("input_ids", "at most " + std::to_string(in[kPosition].shape.dims[0]) + " tokens",
+           in[kInputIds].shape.text());
+  }
+  expect_ints_in("input_ids", in[kInputIds], 0, in[kWord].shape.dims[0] - 1);
+  expect_ints_in("token_type_ids", in[kTypeIds], 0, in[kTokenType].shape.dims[0] - 1);
+  check_packed(request, in[kWord]);
+  Shape out = in[kInputIds].shape;
+  out.rank = 3;
+  out.dims[2] = hidden;
+  outputs[0].shape = out;
+}
+
+void run_ternary_embedding(const Request& request, Output* outputs, const KernelTable& kernels,
+                           const Parallel& parallel) {
+  const Operand* in = request.inputs;
+  const size_t tokens = static_cast<size_t>(in[kInputIds].shape.back());
+  const size_t total = static_cast<size_t>(in[kInputIds].shape.elements());
+  const size_t hidden = static_cast<size_t>(in[kPosition].shape.back());
+  const size_t row_bytes = static_cast<size_t>(in[kWord].shape.back());
+  const bool shared = in[kWordScale].shape.elements() == 1;
+  float* out = static_cast<float*>(outputs[0].data);
+  constexpr size_t kTokensPerTask = 32;
+  parallel.for_ranges(total, kTokensPerTask, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const size_t id = static_cast<size_t>(in[kInputIds].ints()[i]);
+      const size_t type = static_cast<size_t>(in[kTypeIds].ints()[i]);
+      kernels.embed(in[kWord].packed() + id * row_bytes, in[kWordScale].floats()[shared ? 0 : id],
+                    in[kTokenType].floats() + type * hidden, in[kPosition].floats() + (i % tokens) * hidden, hidden,
+                    out + i * hidden);
+    }
+  });
+}
+
+void prepare_classifier(const Request& request, Output* outputs) {
+  const Shape& x = request.inputs[kX].shape;
+  const Shape& weight = request.inputs[kClassWeight].shape;
+  expect_rank("x", x, 2);
+  expect_rank("weight", weight, 2);
+  if (weight.back() != x.back()) refuse("weight", std::to_string(x.back()) + " columns", weight.text());
+  expect_shape("bias", request.inputs[kClassBias].shape, vector_of(weight.dims[0]));
+  outputs[0].shape = x.with_back(weight.dims[0]);
+}
+
+void run_classifier(const Request& request, Output* outputs, const KernelTable& kernels, const Parallel& parallel) {
+  const Operand* in = request.inputs;
+  const size_t width = static_cast<size_t>(in[kX].shape.back());
+  const size_t labels = static_cast<size_t>(in[kClassWeight].shape.dims[0]);
+  float* out = static_cast<float*>(outputs[0].data);
+  parallel.for_each(static_cast<size_t>(in[kX].shape.dims[0]), [&](size_t row) {
+    kernels.classify(in[kX].floats() + row * width, in[kClassWeight].floats(), in[kClassBias].floats(), labels, width,
+                     out + row * labels);
+  });
+}
+
+}  // namespace ti_qat

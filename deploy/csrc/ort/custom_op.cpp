@@ -1,0 +1,131 @@
+#include "ort/custom_op.h"
+
+#include <memory>
+
+namespace ti_qat {
+namespace {
+
+struct TernaryOp : OrtCustomOp {
+  const OperatorSpec* spec;
+  const KernelTable* kernels;
+};
+
+// What a node keeps between calls.
+struct Node {
+  const OrtApi* api;
+  const TernaryOp* op;
+  int64_t heads;
+  bool packed_checked;
+};
+
+const OperatorSpec& spec_of(const OrtCustomOp* op) {
+  return *static_cast<const TernaryOp*>(op)->spec;
+}
+
+// Checks a packed weight that is a constant of the model once, when the node is made.
+bool check_constant(const OrtApi& api, const OrtKernelInfo* info, const OperatorSpec& spec) {
+  if (spec.packed_input == kNone) return true;
+  int is_constant = 0;
+  const OrtValue* value = nullptr;
+  check(api.KernelInfoGetConstantInput_tensor(info, spec.packed_input, &is_constant, &value));
+  if (!is_constant) return false;
+  const Operand packed = operand_of(api, value);
+  check_operand(spec, spec.packed_input, packed);
+  check_packed_fields(packed);
+  return true;
+}
+
+OrtStatusPtr create_kernel(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
+  return status_of(*api, [&] {
+    auto node = std::make_unique<Node>();
+    node->api = api;
+    node->op = static_cast<const TernaryOp*>(op);
+    node->heads = 0;
+    if (spec_of(op).has_heads) check(api->KernelInfoGetAttribute_int64(info, "heads", &node->heads));
+    node->packed_checked = check_constant(*api, info, spec_of(op));
+    *kernel = node.release();
+  });
+}
+
+struct Pool {
+  const OrtApi* api;
+  OrtKernelContext* context;
+};
+
+void run_on_pool(void* user, Parallel::Task task, size_t count, void* task_user) {
+  const Pool& pool = *static_cast<Pool*>(user);
+  if (count == 1) return task(task_user, 0);
+  check(pool.api->KernelContext_ParallelFor(pool.context, task, count, 0, task_user));
+}
+
+OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
+  const Node& node = *static_cast<const Node*>(kernel);
+  const OrtApi& api = *node.api;
+  const OperatorSpec& spec = *node.op->spec;
+  return status_of(api, [&] {
+    size_t input_count = 0;
+    check(api.KernelContext_GetInputCount(context, &input_count));
+    if (input_count != spec.input_count) throw OperatorError(std::string(spec.name) + ": wrong number of inputs");
+    Request request;
+    request.heads = node.heads;
+    request.packed_checked = node.packed_checked;
+    for (size_t i = 0; i < input_count; ++i) {
+      const OrtValue* value = nullptr;
+      check(api.KernelContext_GetInput(context, i, &value));
+      request.inputs[i] = operand_of(api, value);
+      check_operand(spec, i, request.inputs[i]);
+    }
+    Output outputs[kMaxOutputs];
+    spec.prepare(request, outputs);
+    for (size_t i = 0; i < spec.output_count; ++i) {
+      OrtValue* value = nullptr;
+      check(api.KernelContext_GetOutput(context, i, outputs[i].shape.dims, outputs[i].shape.rank, &value));
+      check(api.GetTensorMutableData(value, &outputs[i].data));
+    }
+    Pool pool{&api, context};
+    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool));
+  });
+}
+
+TernaryOp make_op(const OperatorSpec& spec, Isa isa) {
+  TernaryOp op = {};
+  op.spec = &spec;
+  op.kernels = &kernels_of(isa);
+  op.version = kOrtApiVersion;
+  op.GetName = [](const OrtCustomOp* self) { return spec_of(self).name; };
+  op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
+  op.GetInputTypeCount = [](const OrtCustomOp* self) { return spec_of(self).input_count; };
+  op.GetInputType = [](const OrtCustomOp* self, size_t i) { return onnx_type(spec_of(self).input_types[i]); };
+  op.GetOutputTypeCount = [](const OrtCustomOp* self) { return spec_of(self).output_count; };
+  op.GetOutputType = [](const OrtCustomOp* self, size_t i) { return onnx_type(spec_of(self).output_types[i]); };
+  op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
+  op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
+  op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
+  op.GetVariadicInputMinArity = op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+  op.GetVariadicInputHomogeneity = op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
+  op.CreateKernelV2 = create_kernel;
+  op.KernelComputeV2 = compute;
+  op.KernelDestroy = [](void* kernel) { delete static_cast<Node*>(kernel); };
+  op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
+  op.GetEndVersion = [](const OrtCustomOp*) { return INT32_MAX; };
+  return op;
+}
+
+struct OpTable {
+  TernaryOp ops[kIsaCount][kOperatorCount];
+
+  OpTable() {
+    for (int isa = 0; isa < kIsaCount; ++isa) {
+      for (size_t i = 0; i < kOperatorCount; ++i) ops[isa][i] = make_op(kOperators[i], static_cast<Isa>(isa));
+    }
+  }
+};
+
+}  // namespace
+
+const OrtCustomOp* custom_op(Isa isa, size_t index) {
+  static const OpTable table;
+  return &table.ops[static_cast<int>(isa)][index];
+}
+
+}  // namespace ti_qat

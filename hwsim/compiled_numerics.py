@@ -20,6 +20,7 @@ import numba
 from ti_qat.artifact import numerics
 
 R = TypeVar("R")
+_numba_settings: Any = numba.config  # its attributes come from the environment
 
 _SOURCES = (Path(numerics.__file__), Path(__file__), *sorted((Path(__file__).parent / "units").glob("*.py")))
 
@@ -31,7 +32,7 @@ def _cache_directory() -> str:
     """
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:16]
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return numba.config.CACHE_DIR or str(Path(base) / "ti-qat" / "numba" / digest)
+    return _numba_settings.CACHE_DIR or str(Path(base) / "ti-qat" / "numba" / digest)
 
 
 _CACHE_DIRECTORY = _cache_directory()
@@ -39,13 +40,13 @@ _CACHE_DIRECTORY = _cache_directory()
 
 def compiled(function: Callable[..., R]) -> Callable[..., R]:
     """Compile a kernel on first call, IEEE-754 exact, cached on disk, without the interpreter's lock."""
-    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE_DIRECTORY
+    previous, _numba_settings.CACHE_DIR = _numba_settings.CACHE_DIR, _CACHE_DIRECTORY
     try:
         dispatcher: Callable[..., R] = numba.njit(
             nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=None
         )(function)
     finally:
-        numba.config.CACHE_DIR = previous
+        _numba_settings.CACHE_DIR = previous
     return dispatcher
 
 

@@ -1,0 +1,87 @@
+"""The simulator's verbs: `ti-qat simulate` and `ti-qat report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from hwsim import report as reporting
+from hwsim.config import preset_names, read_accelerator
+from hwsim.simulate import Progress as OnProgress
+from hwsim.simulate import Simulation, write_simulation
+from hwsim.simulate import simulate as run_simulation
+from ti_qat.artifact import io
+
+
+def simulate_artifact(artifact_dir: Path, accelerator_name: str, out_dir: Path, limit: int | None = None) -> Simulation:
+    """Simulate an artifact and write the results to `out_dir`. Raises ArtifactError or SimulatorError."""
+    accelerator = read_accelerator(accelerator_name)
+    artifact = io.load(artifact_dir)
+    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    with _progress(rows) as advance:
+        report, values = run_simulation(artifact, accelerator, limit=limit, on_progress=advance)
+    write_simulation(out_dir, report, values)
+    return report
+
+
+@contextmanager
+def _progress(rows: int) -> Iterator[OnProgress]:
+    columns = (
+        TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TextColumn("rows, elapsed"), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("simulate", total=rows)
+        yield lambda done: bar.advance(task, done)
+
+
+@click.command(short_help="Run an artifact through a ternary accelerator, bit by bit.")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option(
+    "--accelerator",
+    required=True,
+    metavar="NAME|FILE.toml",
+    help=f"A file that describes an accelerator, or one of: {', '.join(preset_names())}.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first rows of the evaluation split.")
+@click.option("--out", "out_dir", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print simulation.json on standard output.")
+def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path, as_json: bool) -> None:
+    r"""Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
+
+    \b
+    Example:
+      ti-qat simulate runs/movie_reviews/artifact --accelerator edge --out runs/movie_reviews/simulation
+    """
+    report = simulate_artifact(artifact, accelerator, out_dir, limit)
+    if as_json:
+        click.echo(report.model_dump_json())
+        return
+    memory = report.estimate.memory
+    click.echo(
+        f"{report.metric} {report.score:.4f} on {report.rows} rows, "
+        f"the student's labels on {report.label_agreement:.2%} of them\n"
+        f"{report.accelerator.name}: {report.cycles_per_inference:,.0f} cycles, {report.latency_ms:.3f} ms, "
+        f"{report.energy_pj_per_inference / 1e6:.2f} uJ an inference, {report.overflow_events} overflows\n"
+        f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "
+        f"activations at most {memory.activation_peak_bytes:,} bytes"
+    )
+
+
+@click.command(short_help="Write a run's report again from its stages' results.")
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print report.json on standard output.")
+def report(run_dir: Path, as_json: bool) -> None:
+    r"""Read RUN/report.json and what the stages left in RUN; write report.json in full and report.html.
+
+    \b
+    Example:
+      ti-qat report runs/movie_reviews
+    """
+    summary = reporting.report_run(run_dir)
+    click.echo(summary.model_dump_json() if as_json else str(run_dir / reporting.HTML_FILE))

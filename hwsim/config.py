@@ -1,0 +1,103 @@
+"""Description of an accelerator: a TOML file, or the name of one that comes with the package."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwsim.errors import SimulatorError, first_problem
+from hwsim.units.accumulator import AccumulatorRange
+
+_PRESETS = Path(__file__).parent / "configs"
+_MAX_FILE_BYTES = 1 << 20
+_TILE_BITS = 2  # a ternary weight
+
+Model = TypeVar("Model", bound=BaseModel)
+Bytes = Annotated[int, Field(ge=64, le=1 << 40)]
+
+
+class Dataflow(StrEnum):
+    """Which operand stays in the array while the others stream through."""
+
+    WEIGHT_STATIONARY = "weight_stationary"
+    OUTPUT_STATIONARY = "output_stationary"
+    INPUT_STATIONARY = "input_stationary"
+
+
+class Overflow(StrEnum):
+    """What an accumulator does beyond its range; every event is counted either way."""
+
+    SATURATE = "saturate"
+    WRAP = "wrap"
+
+
+class Accelerator(BaseModel):
+    """One design point. Every field is required: a preset shows them all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    description: str
+    array_rows: Annotated[int, Field(ge=1, le=4096)]
+    array_columns: Annotated[int, Field(ge=1, le=4096)]
+    dataflow: Dataflow
+    clock_hz: Annotated[float, Field(gt=0, le=1e11)]
+    accumulator_bits: Annotated[int, Field(ge=4, le=32)]
+    accumulator_overflow: Overflow
+    weight_buffer_bytes: Bytes
+    activation_buffer_bytes: Bytes
+    dram_bandwidth_bytes_per_s: Annotated[float, Field(gt=0, le=1e14)]
+    dram_latency_ns: Annotated[float, Field(ge=0, le=1e6)]
+    vector_lanes: Annotated[int, Field(ge=1, le=65536)]
+    energy_tables: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _two_tiles_fit(self) -> Self:
+        tile_bytes = -(-self.array_rows * self.array_columns * _TILE_BITS // 8)
+        if self.weight_buffer_bytes < 2 * tile_bytes:
+            raise ValueError(
+                f"weight_buffer_bytes ({self.weight_buffer_bytes}) below two tiles of the array ({2 * tile_bytes})"
+            )
+        return self
+
+    @property
+    def accumulator_range(self) -> AccumulatorRange:
+        """Range of one accumulator of the array."""
+        return AccumulatorRange.of_bits(self.accumulator_bits, wraps=self.accumulator_overflow is Overflow.WRAP)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the accelerators that come with the package."""
+    return tuple(sorted(file.stem for file in _PRESETS.glob("*.toml")))
+
+
+def read_accelerator(name_or_file: str) -> Accelerator:
+    """Read a preset by name, or a file whose name ends in .toml. Raises SimulatorError."""
+    if name_or_file.endswith(".toml"):
+        return parse_toml(Path(name_or_file), Accelerator)
+    if name_or_file not in preset_names():
+        expected = f"a .toml file or one of {', '.join(preset_names())}"
+        raise SimulatorError("--accelerator", "name", expected=expected, found=repr(name_or_file))
+    return parse_toml(_PRESETS / f"{name_or_file}.toml", Accelerator)
+
+
+def parse_toml(file: Path, model: type[Model]) -> Model:
+    """Read and validate one TOML file; raise SimulatorError naming the field that is wrong."""
+    if not file.is_file():
+        raise SimulatorError(file, "file", expected="a TOML file", found="nothing of that name")
+    if file.stat().st_size > _MAX_FILE_BYTES:
+        raise SimulatorError(file, "size", expected=f"at most {_MAX_FILE_BYTES} bytes", found=str(file.stat().st_size))
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SimulatorError(file, "content", expected="TOML", found=str(error)) from error
+    try:
+        # Through JSON, because strict validation takes an enum's value and a tuple from there only.
+        return model.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise first_problem(file, error) from error

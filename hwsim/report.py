@@ -1,0 +1,184 @@
+"""Draws a run's report: one page without any outside resource, from what the stages left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwsim import figures
+from hwsim.errors import SimulatorError, first_problem
+from hwsim.simulate import SIMULATION_FILE, Simulation
+from ti_qat.artifact.atomic import write_whole
+
+JSON_FILE, HTML_FILE, TRAINING_FILE = "report.json", "report.html", "training.jsonl"
+NOT_MEASURED = "\N{EN DASH}"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StageFigures(BaseModel):
+    """One row of the report's table; None where a figure does not apply or was not taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float | None = None
+    bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    latency_ms: float | None = None
+
+
+class Stages(BaseModel):
+    """The four forms of the same model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    teacher: StageFigures
+    student: StageFigures
+    simulated: StageFigures
+    deployed: StageFigures
+
+
+class Agreement(BaseModel):
+    """How far the stages computed the same; None where a check did not run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    codes_compared: int | None
+    code_mismatches: int | None
+    label_agreement: float | None
+    isa_bit_identical: bool | None
+    threads_bit_identical: bool | None
+
+
+class Summary(BaseModel):
+    """report.json as the pipeline writes it; fields of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1]
+    stages: Stages
+    agreement: Agreement
+    energy_pj_per_inference: float
+    cycles_per_inference: float
+    title: str = "From a pretrained encoder to 2-bit inference"
+    metric: str = "score"
+    bits_per_weight: float | None = None
+    seconds_per_stage: dict[str, float] = {}
+    machine: dict[str, str | int | float | None] = {}
+    versions: dict[str, str] = {}
+
+
+class TrainingPoint(BaseModel):
+    """One line of training.jsonl: losses of a step, or the score after it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    loss: float | None = None
+    loss_hidden: float | None = None
+    loss_attention: float | None = None
+    loss_logits: float | None = None
+    learning_rate: float | None = None
+    intervention: str | None = None
+    score: float | None = None
+
+
+def read_summary(file: Path) -> Summary:
+    """Read report.json. Raises SimulatorError naming the field that is wrong."""
+    return _parse(file, _text(file), Summary)
+
+
+def read_training(file: Path) -> tuple[TrainingPoint, ...]:
+    """Read training curves; an absent file is an empty curve. Raises SimulatorError."""
+    if not file.is_file():
+        return ()
+    lines = _text(file).splitlines()
+    return tuple(_parse(f"{file}:{number}", line, TrainingPoint) for number, line in enumerate(lines, 1) if line)
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise SimulatorError(file, "file", expected="a result of an earlier stage", found="nothing of that name")
+    return file.read_text(encoding="utf-8")
+
+
+def _parse(source: Path | str, text: str, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise first_problem(source, error) from error
+
+
+def report_run(run_dir: Path) -> Summary:
+    """Write RUN/report.html from RUN/report.json, RUN/simulation and the training curves.
+
+    Raises SimulatorError where one of them is missing or malformed; curves may be missing.
+    """
+    summary = read_summary(run_dir / JSON_FILE)
+    simulation_file = run_dir / "simulation" / SIMULATION_FILE
+    simulation = _parse(simulation_file, _text(simulation_file), Simulation)
+    curves = {name: read_training(run_dir / name / TRAINING_FILE) for name in ("teacher", "student")}
+    write_whole(run_dir / HTML_FILE, render(summary, simulation, curves))
+    return summary
+
+
+def render(summary: Summary, simulation: Simulation, curves: dict[str, tuple[TrainingPoint, ...]]) -> str:
+    """Return the page. Everything that comes from a run is escaped, in the markup and in the scripts."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"megabytes": _megabytes, "number": _number}
+    drawn = {
+        **figures.training(curves),
+        **figures.simulation(simulation),
+        **figures.durations(summary.seconds_per_stage),
+    }
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        simulation=simulation,
+        badges=_badges(summary, simulation),
+        figures={name: _as_json_value(figure) for name, figure in drawn.items()},
+        plotly_js=Markup(get_plotlyjs()),
+    )
+
+
+def _as_json_value(figure: Any) -> Any:
+    return json.loads(figure.to_json())
+
+
+def _badges(summary: Summary, simulation: Simulation) -> list[tuple[str, bool | None]]:
+    """Return (statement, whether it holds; None where it was not checked)."""
+    agreement = summary.agreement
+    mismatches, labels = agreement.code_mismatches, agreement.label_agreement
+    compared = f"{agreement.codes_compared:,}" if agreement.codes_compared is not None else "no"
+    found = "not counted" if mismatches is None else f"{mismatches:,} mismatches"
+    share = "not measured" if labels is None else f"{labels:.2%} of rows"
+    return [
+        (
+            f"int8 codes, simulator against CPU: {found} in {compared} compared",
+            None if mismatches is None else mismatches == 0,
+        ),
+        (f"labels as the torch student's: {share}", None if labels is None else labels >= 0.995),
+        ("the same logits, bit for bit, on every instruction set", agreement.isa_bit_identical),
+        ("the same logits, bit for bit, on 1 and 2 threads", agreement.threads_bit_identical),
+        (f"accumulator overflows: {simulation.overflow_events:,}", simulation.overflow_events == 0),
+    ]
+
+
+def _megabytes(size: int | float | None) -> str:
+    if size is None:
+        return NOT_MEASURED
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return NOT_MEASURED if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,231 @@
+"""The verb `simulate`: an artifact's evaluation split through the datapath, value by value."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from safetensors.numpy import save_file
+
+from hwsim import energy
+from hwsim.config import Accelerator
+from hwsim.datapath import Datapath
+from hwsim.errors import SimulatorError
+from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
+from hwsim.workload import nonzero_weights
+from ti_qat.artifact.atomic import whole_directory
+from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Operation, OpKind, execute
+from ti_qat.artifact.evaluation import codes_digest, label_agreement, score, valid_codes
+from ti_qat.artifact.io import Artifact
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int], None]
+
+SIMULATION_FILE, LOGITS_FILE, CODES_FILE = "simulation.json", "logits.safetensors", "codes.safetensors"
+_BATCH_TOKENS = 256  # keeps all activations of a batch below 100 MB for BERT-base
+_QUANTIZERS = (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN)
+
+
+class GoldenAgreement(BaseModel):
+    """Distance from what the producer's own model computed on the `rows` golden rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    hidden_state_max_abs_difference: dict[str, float]
+    logits_max_abs_difference: float
+    label_agreement: float
+
+
+class Simulation(BaseModel):
+    """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    profile: Literal["exact"] = "exact"
+    artifact_digest: str
+    rows: int
+    metric: str
+    score: float
+    label_agreement: float
+    golden: GoldenAgreement | None
+    zero_weight_fraction: float
+    overflow_events: int
+    overflow_events_by_operation: dict[str, int]
+    estimate: Estimate
+    cycles_per_inference: float
+    latency_ms: float
+    energy_pj_per_inference: float
+    accelerator_peak_bytes: int
+    accelerator: Accelerator
+    energy_table: dict[str, dict[str, Any]]
+    assumptions: tuple[str, ...]
+    peak_rss_bytes: int
+
+
+@dataclass
+class Values:
+    """What the datapath computed for R rows: logits (R, labels), code digests uint64 (R,), hidden states."""
+
+    logits: Array
+    digests: dict[str, Array]
+    hidden: dict[str, Array]
+    overflows: Counter[str] = field(default_factory=Counter)
+
+
+def simulate(
+    artifact: Artifact,
+    accelerator: Accelerator,
+    *,
+    limit: int | None = None,
+    threads: int | None = None,
+    on_progress: Progress = lambda rows: None,
+) -> tuple[Simulation, Values]:
+    """Run the first `limit` rows of the evaluation split (all by default) through the accelerator.
+
+    Rows go through at their own length, without padding, one thread a batch; `on_progress` receives
+    the number of rows just done. The result depends on neither threads nor batches.
+    Raises SimulatorError.
+    """
+    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    if rows < 1:
+        raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
+    nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
+    cost = estimate(artifact.encoder, accelerator, artifact.evaluation.lengths[:rows].tolist(), nonzero)
+    values = compute_values(artifact, accelerator, rows, threads, on_progress)
+    return _report(artifact, accelerator, values, cost, 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights)
+
+
+def compute_values(
+    artifact: Artifact, accelerator: Accelerator, rows: int, threads: int | None, on_progress: Progress
+) -> Values:
+    """Return the values of the first `rows` rows."""
+    split, encoder = artifact.evaluation, artifact.encoder
+    codes = [op.outputs[0] for op in encoder.operations if op.kind in _QUANTIZERS]
+    golden_rows = min(rows, len(next(iter(split.golden.values()), ())))
+    values = Values(
+        logits=np.empty((rows, encoder.shape.labels), np.float32),
+        digests={name: np.empty(rows, np.uint64) for name in codes},
+        hidden={name: np.zeros_like(states[:golden_rows]) for name, states in split.golden.items()},
+    )
+
+    def run(chosen: Array) -> tuple[int, Counter[str]]:
+        return len(chosen), _run_batch(artifact, accelerator, chosen, values)
+
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        futures = [pool.submit(run, chosen) for chosen in _equal_lengths(split.lengths[:rows])]
+        try:
+            for future in futures:
+                done, overflows = future.result()
+                values.overflows.update(overflows)
+                on_progress(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return values
+
+
+def _equal_lengths(lengths: Array) -> Iterator[Array]:
+    """Yield row numbers in batches of one length: the accelerator pads nothing, so neither do we."""
+    for length in np.unique(lengths)[::-1]:
+        rows = np.flatnonzero(lengths == length)
+        size = max(1, _BATCH_TOKENS // int(length))
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _run_batch(artifact: Artifact, accelerator: Accelerator, chosen: Array, values: Values) -> Counter[str]:
+    """Run one batch; write its rows of `values`, which no other batch touches."""
+    split, datapath = artifact.evaluation, Datapath(accelerator.accumulator_range)
+    length = int(split.lengths[chosen[0]])
+    inputs = {
+        INPUT_IDS: np.ascontiguousarray(split.input_ids[chosen, :length]),
+        TOKEN_TYPE_IDS: np.ascontiguousarray(split.token_type_ids[chosen, :length]),
+        LENGTHS: split.lengths[chosen],
+    }
+
+    def observe(op: Operation, _operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
+        datapath.settle(op)
+        if op.kind in _QUANTIZERS:
+            for position, row in enumerate(chosen):
+                values.digests[op.outputs[0]][row] = codes_digest(valid_codes(results[0], position, length))
+        states = values.hidden.get(op.outputs[0])
+        if states is not None:
+            golden = chosen < len(states)
+            states[chosen[golden], :length] = results[0][golden]
+
+    values.logits[chosen] = execute(artifact.encoder, datapath.kernels, artifact.parameters, inputs, observe)
+    return datapath.overflows
+
+
+def _report(
+    artifact: Artifact, accelerator: Accelerator, values: Values, cost: Estimate, zero_weight_fraction: float
+) -> tuple[Simulation, Values]:
+    rows, split = len(values.logits), artifact.evaluation
+    metric = artifact.header.task.metric
+    report = Simulation(
+        artifact_digest=artifact.digest,
+        rows=rows,
+        metric=metric.value,
+        score=score(metric, split.labels[:rows], np.argmax(values.logits, axis=-1)),
+        label_agreement=label_agreement(values.logits, split.logits[:rows]),
+        golden=_golden(artifact, values),
+        zero_weight_fraction=zero_weight_fraction,
+        overflow_events=values.overflows.total(),
+        overflow_events_by_operation=dict(sorted(values.overflows.items())),
+        estimate=cost,
+        cycles_per_inference=cost.cycles_per_inference,
+        latency_ms=cost.latency_ms,
+        energy_pj_per_inference=cost.energy_pj_per_inference,
+        accelerator_peak_bytes=cost.accelerator_peak_bytes,
+        accelerator=accelerator,
+        energy_table={
+            action.value: price.row.model_dump(exclude_none=True)
+            for action, price in energy.prices(accelerator).items()
+        },
+        assumptions=ASSUMPTIONS,
+        peak_rss_bytes=_peak_rss_bytes(),
+    )
+    return report, values
+
+
+def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
+    split = artifact.evaluation
+    rows = len(next(iter(values.hidden.values()), ()))
+    if rows == 0:
+        return None
+    logits, expected = values.logits[:rows], split.logits[:rows]
+    valid = np.arange(split.input_ids.shape[1]) < split.lengths[:rows, None]
+    differences = {
+        name: float(np.max(np.abs(states - split.golden[name][:rows])[valid], initial=0.0))
+        for name, states in values.hidden.items()
+    }
+    return GoldenAgreement(
+        rows=rows,
+        hidden_state_max_abs_difference=differences,
+        logits_max_abs_difference=float(np.max(np.abs(logits - expected))),
+        label_agreement=label_agreement(logits, expected),
+    )
+
+
+def _peak_rss_bytes() -> int:
+    """Return the largest resident size of this process so far; Linux counts it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:
+    """Write simulation.json, logits.safetensors and codes.safetensors, whole or not at all."""
+    with whole_directory(out_dir) as fresh:
+        (fresh / SIMULATION_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        save_file({"logits": values.logits}, fresh / LOGITS_FILE)
+        save_file(values.digests, fresh / CODES_FILE)

@@ -1,0 +1,13 @@
+"""What a device carries: classification of text with a bundle on ONNX Runtime.
+
+>>> from deploy.runtime import Classifier
+>>> classifier = Classifier.load("bundle")
+>>> classifier(["a fine film"])[0].label
+'positive'
+"""
+
+from deploy.bundle import BundleError
+from deploy.runtime.classifier import Classifier, Prediction
+from deploy.runtime.session import RuntimeConfigurationError
+
+__all__ = ["BundleError", "Classifier", "Prediction", "RuntimeConfigurationError"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 FILE_NAME = "libti_qat_ops.so"
@@ -13,9 +14,7 @@ def library_path() -> Path | None:
     An editable install keeps the Python files in the source tree and the library in site-packages;
     both directories are on the package's search path.
     """
-    import deploy.runtime
-
-    for directory in deploy.runtime.__path__:
+    for directory in importlib.import_module("deploy.runtime").__path__:
         candidate = Path(directory) / "lib" / FILE_NAME
         if candidate.is_file():
             return candidate

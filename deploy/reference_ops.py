@@ -1,0 +1,55 @@
+"""The operators for onnx.reference.ReferenceEvaluator: the NumPy oracle behind the packed signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+from deploy.operators import DOMAIN
+from deploy.packing import unpack_ternary
+from ti_qat.artifact import numerics, reference
+
+Array = np.ndarray[Any, Any]
+
+
+def _ternary_linear(codes: Array, scale: Array, weight: Array, weight_scale: Array, bias: Array) -> Array:
+    weight_codes = unpack_ternary(weight, codes.shape[-1])
+    return reference.ternary_linear(codes, scale, weight_codes, weight_scale, bias)
+
+
+def _ternary_embedding(
+    input_ids: Array, token_type_ids: Array, word: Array, word_scale: Array, position: Array, token_type: Array
+) -> Array:
+    word_codes = unpack_ternary(word, position.shape[-1])
+    return reference.embedding(input_ids, token_type_ids, word_codes, word_scale, position, token_type)
+
+
+_KERNELS = {
+    "Quantize": reference.quantize,
+    "QuantizePerToken": reference.quantize_per_token,
+    "TernaryLinear": _ternary_linear,
+    "TernaryEmbedding": _ternary_embedding,
+    "LayerNorm": reference.layer_norm,
+    "AttentionScores": reference.attention_scores,
+    "Softmax": reference.softmax,
+    "AttentionContext": reference.attention_context,
+    "Gelu": numerics.gelu,
+    "Tanh": numerics.tanh,
+    "Classifier": reference.classifier,
+}
+
+
+def _operator(name: str) -> type[OpRun]:
+    kernel = _KERNELS[name]
+
+    def _run(self: OpRun, *inputs: Array, **attributes: Any) -> tuple[Array, ...]:
+        result = kernel(*inputs, **attributes)  # type: ignore[operator]
+        return result if isinstance(result, tuple) else (result,)
+
+    # Without op_schema the evaluator would take the attributes of a standard operator of that name.
+    return type(name, (OpRun,), {"op_domain": DOMAIN, "op_schema": None, "_run": _run})
+
+
+REFERENCE_OPS: tuple[type[OpRun], ...] = tuple(_operator(name) for name in _KERNELS)

@@ -1,0 +1,108 @@
+"""Text classification with a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from deploy.bundle import TOKENIZER_FILE, Bundle, BundleError, read_bundle
+from deploy.runtime.session import open_session
+
+Text = str | tuple[str, str]
+
+
+class TextError(ValueError):
+    """A text that cannot be classified."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable label of a text, its probability, and the probability of every label."""
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+class Classifier:
+    """A bundle, opened; `load` makes one. Calls may come from several threads."""
+
+    def __init__(self, bundle: Bundle, tokenizer: Tokenizer, session: ort.InferenceSession) -> None:
+        self.bundle = bundle
+        self._tokenizer = tokenizer
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path | str, *, threads: int | None = None, isa: str | None = None) -> Classifier:
+        """Open a bundle directory.
+
+        `threads` sizes the operators' pool (default: all cores); `isa` forces "scalar", "avx2" or
+        "avx512vnni" (default: $TI_QAT_ISA, else the best). Neither changes a bit of the results.
+        Raises BundleError for a broken bundle, RuntimeConfigurationError for a request that this
+        machine cannot serve.
+        """
+        bundle = read_bundle(path)
+        return cls(bundle, _load_tokenizer(bundle), open_session(bundle, threads=threads, isa=isa))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.bundle.manifest.labels
+
+    def __call__(self, texts: Sequence[Text], *, batch_size: int = 32) -> list[Prediction]:
+        """Classify texts, or (text, second text) pairs; longer ones are cut to the bundle's max_length."""
+        if isinstance(texts, str):
+            raise TypeError("expected a sequence of texts, found a single string")
+        logits = self._logits_of(self._tokenizer.encode_batch(list(texts)), batch_size) if texts else []
+        return [self._prediction(row) for row in logits]
+
+    def logits(self, inputs: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float32]:
+        """Return float32 (B, labels) for input_ids and token_type_ids, int32 (B, S), and lengths, int32 (B,)."""
+        return np.asarray(self._session.run(None, dict(inputs))[0], np.float32)
+
+    def _logits_of(self, encodings: Sequence[Encoding], batch_size: int) -> NDArray[np.float32]:
+        """Run texts of like length together, so that little padding is computed."""
+        lengths = np.array([len(encoding.ids) for encoding in encodings])
+        if not lengths.all():
+            raise TextError(f"text {int(np.argmin(lengths))}: expected at least one token, found none")
+        order = np.argsort(lengths, kind="stable")
+        logits = np.empty((len(encodings), len(self.labels)), np.float32)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            logits[chosen] = self.logits(self._inputs([encodings[i] for i in chosen]))
+        return logits
+
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int32]]:
+        lengths = np.array([len(encoding.ids) for encoding in encodings], np.int32)
+        shape = (len(encodings), int(lengths.max()))
+        input_ids = np.full(shape, self.bundle.manifest.pad_token_id, np.int32)
+        token_type_ids = np.zeros(shape, np.int32)
+        for row, encoding in enumerate(encodings):
+            input_ids[row, : lengths[row]] = encoding.ids
+            token_type_ids[row, : lengths[row]] = encoding.type_ids
+        return {"input_ids": input_ids, "token_type_ids": token_type_ids, "lengths": lengths}
+
+    def _prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        exponentials = np.exp(logits.astype(np.float64) - logits.max())
+        probabilities = exponentials / exponentials.sum()
+        best = int(np.argmax(logits))
+        scores = {label: float(p) for label, p in zip(self.labels, probabilities, strict=True)}
+        return Prediction(self.labels[best], float(probabilities[best]), scores)
+
+
+def _load_tokenizer(bundle: Bundle) -> Tokenizer:
+    file = bundle.path / TOKENIZER_FILE
+    try:
+        tokenizer: Any = Tokenizer.from_file(str(file))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(bundle.manifest.max_length)
+    except Exception as error:  # what the tokenizers package raises is a bare Exception
+        raise BundleError(file, "content", expected="a tokenizer", found=str(error)) from error
+    return tokenizer

@@ -1,0 +1,214 @@
+"""Teacher intervention: the teacher's own values replace the student's inside attention.
+
+Kim et al.: Teacher Intervention, improving convergence of quantization aware training for ultra-low
+precision transformers (EACL 2023). What is replaced depends on the global step alone, so a resumed run
+intervenes exactly as the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification
+
+from ti_qat.errors import UnsupportedModelError
+from ti_qat.modeling import AttentionTap, attach_taps
+
+
+class InterventionPoint(StrEnum):
+    """What of the student's attention the teacher replaces."""
+
+    ATTENTION_MAP = "attention_map"  # TI-M: the probabilities, before dropout and quantiser
+    CONTEXT = "context"  # TI-C: probabilities times values, the input of the output projection
+    OUTPUT = "output"  # TI-O: the output projection's result, before dropout, residual and LayerNorm
+
+
+class Method(StrEnum):
+    """How the student is trained."""
+
+    TI_G = "ti-g"
+    TI_M = "ti-m"
+    TI_C = "ti-c"
+    TI_O = "ti-o"
+    KD = "kd"  # distillation without intervention
+    NONE = "none"  # cross-entropy with the labels only
+
+    @property
+    def distils(self) -> bool:
+        """Whether the teacher's values enter the loss."""
+        return self is not Method.NONE
+
+
+class Schedule(Protocol):
+    """Says where the teacher intervenes at a step."""
+
+    def point(self, step: int) -> InterventionPoint | None:
+        """Return the point of intervention at the 0-based `step`, None for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class ConstantSchedule:
+    """One point for the first `steps` steps."""
+
+    where: InterventionPoint | None
+    steps: int
+
+    def point(self, step: int) -> InterventionPoint | None:
+        """Return the one point, None from `steps` on."""
+        return self.where if step < self.steps else None
+
+
+@dataclass(frozen=True)
+class GradualSchedule:
+    """TI-G: the output for the first sixth of `steps`, the context to a third, the attention map to the end."""
+
+    steps: int
+
+    def point(self, step: int) -> InterventionPoint | None:
+        """Return the point that `step` falls to, None from `steps` on."""
+        if step >= self.steps:
+            return None
+        if 6 * step < self.steps:
+            return InterventionPoint.OUTPUT
+        if 3 * step < self.steps:
+            return InterventionPoint.CONTEXT
+        return InterventionPoint.ATTENTION_MAP
+
+
+_CONSTANT = {
+    Method.TI_M: InterventionPoint.ATTENTION_MAP,
+    Method.TI_C: InterventionPoint.CONTEXT,
+    Method.TI_O: InterventionPoint.OUTPUT,
+}
+
+
+def schedule_for(method: Method, steps: int) -> Schedule:
+    """Return the schedule of `method` whose intervention ends after `steps` steps."""
+    return GradualSchedule(steps) if method is Method.TI_G else ConstantSchedule(_CONSTANT.get(method), steps)
+
+
+@dataclass
+class AttentionRecord:
+    """The attention of every layer of one forward pass, each list in layer order.
+
+    scores, probabilities: float32 (B, heads, S, S); context, output: float32 (B, S, H).
+    """
+
+    scores: list[Tensor] = field(default_factory=list)
+    probabilities: list[Tensor] = field(default_factory=list)
+    context: list[Tensor] = field(default_factory=list)
+    output: list[Tensor] = field(default_factory=list)
+
+    def require_layers(self, layers: int) -> None:
+        """Raise unless every layer has reported: a model that bypasses our hooks would train unhooked."""
+        for name in ("scores", "probabilities", "context", "output"):
+            found = len(getattr(self, name))
+            if found != layers:
+                raise UnsupportedModelError(f"attention {name}: expected {layers} layers to report, found {found}")
+
+
+class AttentionRecorder:
+    """Records the attention of each forward pass of `model`."""
+
+    def __init__(self, model: BertForSequenceClassification) -> None:
+        self.layers = len(model.bert.encoder.layer)
+        self._taps = attach_taps(model)
+        self._record = AttentionRecord()
+        for layer in model.bert.encoder.layer:
+            layer.attention.output.dense.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        self._record.context.append(args[0])
+        self._record.output.append(output)
+
+    def forget(self) -> None:
+        """Drop what passes outside training have left."""
+        self._record = AttentionRecord()
+        for tap in self._taps:
+            tap.scores = tap.probabilities = None
+
+    def take(self) -> AttentionRecord:
+        """Return the record of the pass just made and forget it."""
+        record = self._record
+        for tap in self._taps:
+            if tap.scores is not None and tap.probabilities is not None:
+                record.scores.append(tap.scores)
+                record.probabilities.append(tap.probabilities)
+        self.forget()
+        record.require_layers(self.layers)
+        return record
+
+
+class TeacherIntervention:
+    """Replaces the student's attention by the teacher's while `during` is active."""
+
+    def __init__(self, student: BertForSequenceClassification) -> None:
+        self._point: InterventionPoint | None = None
+        self._teacher = AttentionRecord()
+        self._fired = 0
+        self._taps: list[AttentionTap] = []
+        for i, layer in enumerate(student.bert.encoder.layer):
+            attention = layer.attention
+            self._taps.append(attention.self.tap)
+            for linear in (attention.self.query, attention.self.key):
+                linear.register_forward_pre_hook(self._detach_query_key)
+            attention.self.value.register_forward_pre_hook(self._detach_value)
+            attention.output.dense.register_forward_pre_hook(self._context_hook(i))
+            attention.output.dense.register_forward_hook(self._output_hook(i))
+
+    @contextmanager
+    def during(self, point: InterventionPoint | None, teacher: AttentionRecord) -> Iterator[None]:
+        """Intervene at `point` in the student's forward pass made inside the block."""
+        self._point, self._teacher, self._fired = point, teacher, 0
+        if point is InterventionPoint.ATTENTION_MAP:
+            for tap, probabilities in zip(self._taps, teacher.probabilities, strict=True):
+                tap.replacement, tap.replaced = probabilities, False
+        try:
+            yield
+            self._require_all_fired()
+        finally:
+            self._point, self._teacher = None, AttentionRecord()
+            for tap in self._taps:
+                tap.replacement = None
+
+    def _require_all_fired(self) -> None:
+        if self._point is None:
+            return
+        fired = (
+            sum(tap.replaced for tap in self._taps) if self._point is InterventionPoint.ATTENTION_MAP else self._fired
+        )
+        if fired != len(self._taps):
+            raise UnsupportedModelError(
+                f"intervention at {self._point}: expected {len(self._taps)} layers, reached {fired}"
+            )
+
+    def _detach_query_key(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return (args[0].detach(),) if self._point is not None else None
+
+    def _detach_value(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        # Under TI-M the values still form the context, so their input keeps its gradient.
+        return (args[0].detach(),) if self._point in (InterventionPoint.CONTEXT, InterventionPoint.OUTPUT) else None
+
+    def _context_hook(self, layer: int) -> Any:
+        def replace(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if self._point is not InterventionPoint.CONTEXT:
+                return None
+            self._fired += 1
+            return (self._teacher.context[layer],)
+
+        return replace
+
+    def _output_hook(self, layer: int) -> Any:
+        def replace(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if self._point is not InterventionPoint.OUTPUT:
+                return None
+            self._fired += 1
+            return self._teacher.output[layer]
+
+        return replace

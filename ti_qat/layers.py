@@ -1,0 +1,116 @@
+"""Linear and embedding layers with ternary weights and straight-through gradients."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ti_qat.artifact.schema import Granularity
+from ti_qat.quantizers import Mode, Quantized, Quantizer, ternarize
+
+
+class _TernaryProduct(torch.autograd.Function):
+    """float32(x_codes @ w_codes.T) * (x_scale * w_scale), the contract's linear without its bias.
+
+    The gradient of the latent weight is that of the ternary weight it stands for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_codes: Tensor, x_scale: Tensor, weight: Tensor, w_codes: Tensor, w_scale: Tensor) -> Tensor:
+        scale = x_scale * w_scale
+        accumulator = x_codes @ w_codes.T
+        ctx.save_for_backward(x_codes, x_scale, w_codes, w_scale, scale)
+        ctx.accumulator = accumulator if ctx.needs_input_grad[1] else None
+        return accumulator * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x_codes, x_scale, w_codes, w_scale, scale = ctx.saved_tensors
+        grad_codes = grad_scale = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_codes = (grad * scale) @ w_codes
+        if ctx.needs_input_grad[1]:
+            grad_scale = (grad * ctx.accumulator * w_scale).sum().reshape(x_scale.shape)
+        if ctx.needs_input_grad[2]:
+            grad_weight = (grad * x_scale).flatten(0, -2).T @ x_codes.flatten(0, -2)
+        return grad_codes, grad_scale, grad_weight, None, None
+
+
+class _TernaryWeight:
+    """Mixin of a layer whose `weight` acts as its ternary approximation."""
+
+    weight: Tensor
+    training: bool
+    granularity: Granularity
+    ternary_enabled: bool
+    _cached: tuple[tuple[int, int], Quantized] | None
+
+    def ternary_weight(self) -> Quantized:
+        """Return the ternary codes and scale of the current weight; remembered outside training."""
+        if self.training:
+            return ternarize(self.weight, self.granularity)
+        state = (self.weight.data_ptr(), self.weight._version)
+        if self._cached is None or self._cached[0] != state:
+            self._cached = (state, ternarize(self.weight, self.granularity))
+        return self._cached[1]
+
+
+class TernaryLinear(_TernaryWeight, nn.Linear):
+    """Linear layer on int8 input codes and ternary weight codes, x (..., K) to (..., N)."""
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, granularity: Granularity, quantizer: Quantizer) -> Self:
+        """Take over the parameters of `linear`; its input passes through `quantizer`."""
+        layer = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        layer.weight, layer.bias = linear.weight, linear.bias
+        layer.granularity, layer.ternary_enabled, layer._cached = granularity, True, None
+        # Not a registered child: query, key and value share one quantiser, which the model owns.
+        layer._quantizer = (quantizer,)
+        return layer
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The quantiser of this layer's input."""
+        return self._quantizer[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantise `x` (..., K) and return the product with the ternary weight plus bias (..., N)."""
+        if not self.ternary_enabled and self.quantizer.mode is Mode.OFF:
+            return super().forward(x)
+        quantized = self.quantizer(x)
+        if not self.ternary_enabled:
+            return functional.linear(quantized.codes * quantized.scale, self.weight, self.bias)
+        ternary = self.ternary_weight()
+        product = _TernaryProduct.apply(quantized.codes, quantized.scale, self.weight, ternary.codes, ternary.scale)
+        return product if self.bias is None else product + self.bias
+
+
+class TernaryEmbedding(_TernaryWeight, nn.Embedding):
+    """Embedding table of ternary codes with one scale per row (or for the table), ids to (..., H)."""
+
+    @classmethod
+    def from_embedding(cls, embedding: nn.Embedding, granularity: Granularity) -> Self:
+        """Take over the table of `embedding`."""
+        layer = cls(embedding.num_embeddings, embedding.embedding_dim, embedding.padding_idx, device="meta")
+        layer.weight = embedding.weight
+        layer.granularity, layer.ternary_enabled, layer._cached = granularity, True, None
+        return layer
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the ternary rows of `ids` (B, S) as float32 (B, S, H)."""
+        rows = super().forward(ids)
+        if not self.ternary_enabled:
+            return rows
+        if self.training and self.granularity is Granularity.PER_ROW:
+            # Only the rows in use: ternarising the whole table costs more than the rest of a step.
+            flat = ternarize(rows.reshape(-1, rows.shape[-1]), self.granularity)
+            ternary = (flat.codes * flat.scale[:, None]).reshape(rows.shape)
+        else:
+            table = self.ternary_weight()
+            scale = table.scale[ids].unsqueeze(-1) if table.scale.numel() > 1 else table.scale
+            ternary = functional.embedding(ids, table.codes) * scale
+        # The value of `ternary` to the bit, with the gradient of `rows`.
+        return ternary + (rows - rows.detach())

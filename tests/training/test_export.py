@@ -1,0 +1,146 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tokenizers import Tokenizer
+
+from tests.training.models import TASK, tiny_batch, tiny_student, tiny_teacher, tiny_tokenizer, write_data
+from ti_qat import model_directory
+from ti_qat.artifact import io
+from ti_qat.artifact.encoder import execute
+from ti_qat.artifact.reference import KERNELS
+from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
+from ti_qat.cli import main
+from ti_qat.errors import TaskError, TrainingError
+from ti_qat.evaluation import evaluate
+from ti_qat.export import export, parameters_of
+from ti_qat.intervention import Method
+from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
+
+TRAINED = TrainedTask(task=TASK, max_length=9, source="random", seed=0, training_rows=24)
+
+
+def save_student(directory, activations=ActivationScaling.STATIC, weights=Granularity.PER_ROW):
+    student = tiny_student(tiny_teacher(), activations, weights)
+    quantization = Quantization(linear_weights=weights, word_embedding=weights, activations=activations)
+    directory.mkdir()
+    description = StudentDescription(quantization=quantization, method=Method.TI_G)
+    model_directory.save(directory, TrainedModel(student, tiny_tokenizer(), TRAINED, description))
+    return student
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "data")
+
+
+@pytest.mark.parametrize("weights", list(Granularity))
+@pytest.mark.parametrize("activations", list(ActivationScaling))
+def test_the_oracle_runs_the_exported_student(tmp_path, data, activations, weights):
+    student = save_student(tmp_path / "student", activations, weights)
+    result = export(tmp_path / "student", None, data, tmp_path / "artifact")
+    artifact = io.load(tmp_path / "artifact")
+    assert artifact.digest == result.digest
+    assert artifact.header.provenance.method == "ti-g"
+    agreement = result.agreement
+    assert agreement.codes_compared > 5000
+    assert agreement.codes_different <= 0.002 * agreement.codes_compared
+    assert agreement.largest_code_difference <= 1
+    assert agreement.label_agreement == 1
+    rows, inputs = next(artifact.evaluation.batches(24))
+    logits = execute(artifact.encoder, KERNELS, artifact.parameters, inputs)
+    np.testing.assert_allclose(logits, artifact.evaluation.logits[rows], atol=0.05)
+    with torch.no_grad():
+        found = student(**tiny_batch()).logits.numpy()
+    lengths = np.array([7, 4, 1], np.int32)
+    batch = {name: tiny_batch()[name].numpy().astype(np.int32) for name in ("input_ids", "token_type_ids")}
+    np.testing.assert_allclose(
+        execute(artifact.encoder, KERNELS, artifact.parameters, batch | {"lengths": lengths}), found, atol=0.05
+    )
+
+
+def test_exporting_twice_gives_the_same_artifact(tmp_path, data):
+    save_student(tmp_path / "student")
+    digests = {export(tmp_path / "student", TASK, data, tmp_path / name).digest for name in ("a", "b")}
+    assert len(digests) == 1
+
+
+def test_parameters_are_those_of_the_reloaded_student(tmp_path):
+    student = save_student(tmp_path / "student")
+    again = parameters_of(model_directory.load(tmp_path / "student").model)
+    for name, array in parameters_of(student).items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_the_artifact_tokenizes_as_the_student_did(tmp_path, data):
+    save_student(tmp_path / "student")
+    export(tmp_path / "student", None, data, tmp_path / "artifact")
+    artifact = io.load(tmp_path / "artifact")
+    tokenizer = Tokenizer.from_str(artifact.tokenizer_json)
+    assert tokenizer.truncation is None
+    assert tokenizer.padding is None
+    text = (data / "dev.tsv").read_text().split("\n")[1].split("\t")[0]
+    length = artifact.evaluation.lengths[0]
+    assert tokenizer.encode(text).ids == artifact.evaluation.input_ids[0, :length].tolist()
+
+
+def test_a_teacher_is_not_exported(tmp_path, data):
+    (tmp_path / "teacher").mkdir()
+    model_directory.save(tmp_path / "teacher", TrainedModel(tiny_teacher(), tiny_tokenizer(), TRAINED, None))
+    with pytest.raises(TrainingError, match="expected a student, found a teacher"):
+        export(tmp_path / "teacher", None, data, tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()
+    result = evaluate(tmp_path / "teacher", TASK, data)
+    assert (result.kind, result.rows, result.metric) == ("teacher", 24, "accuracy")
+    assert result.latency_ms > 0
+    assert result.bytes > 1000
+
+
+def test_a_task_with_other_labels_is_refused(tmp_path, data):
+    save_student(tmp_path / "student")
+    other = TASK.model_copy(update={"labels": ("yes", "no"), "label_values": ("negative", "positive")})
+    with pytest.raises(TaskError, match="expected the model's labels"):
+        evaluate(tmp_path / "student", other, data)
+
+
+def test_a_damaged_directory_is_one_line(tmp_path):
+    save_student(tmp_path / "student")
+    (tmp_path / "student" / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(TrainingError, match=r"model\.safetensors: expected the weights"):
+        model_directory.load(tmp_path / "student")
+    (tmp_path / "student" / "task.json").unlink()
+    with pytest.raises(TrainingError, match=r"task\.json: expected a teacher or student directory"):
+        model_directory.load(tmp_path / "student")
+
+
+def test_verbs_print_one_json_object(tmp_path, data):
+    save_student(tmp_path / "student")
+    (tmp_path / "task.toml").write_text(
+        'name = "tiny"\ntext_columns = ["text"]\nlabel_column = "label"\n'
+        'labels = ["negative", "positive"]\nmetric = "accuracy"\n'
+    )
+    options = ["--task", str(tmp_path / "task.toml"), "--data", str(data), "--json"]
+    found = CliRunner().invoke(main, ["evaluate", str(tmp_path / "student"), *options])
+    assert found.exit_code == 0, found.output
+    assert {"score", "latency_ms", "bytes", "peak_rss_bytes"} <= set(json.loads(found.stdout))
+    found = CliRunner().invoke(
+        main, ["export", str(tmp_path / "student"), *options, "--out", str(tmp_path / "artifact")]
+    )
+    assert json.loads(found.stdout)["agreement"]["label_agreement"] == 1
+
+
+@pytest.mark.parametrize("verb", ["teach", "train", "evaluate", "export"])
+def test_help_shows_an_example(verb):
+    found = CliRunner().invoke(main, [verb, "--help"])
+    assert f"ti-qat {verb} " in found.output.split("Example:")[1]
+
+
+def test_bad_input_is_one_line_and_exit_2(tmp_path, data):
+    options = ["--data", str(data), "--out", str(tmp_path / "out"), "--model", "x", "--task"]
+    found = CliRunner().invoke(main, ["teach", *options, "nosuch"])
+    assert found.exit_code == 2
+    assert found.stderr.strip().splitlines() == [
+        "ti-qat: task 'nosuch' is not known: expected cola, mrpc, sst2 or a .toml file"
+    ]

@@ -1,0 +1,120 @@
+"""The training verbs of `ti-qat`: each a thin shell over one typed function."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ti_qat.config import StudentConfig, TeacherConfig, configure
+from ti_qat.evaluation import EvaluationResult
+from ti_qat.evaluation import evaluate as evaluate_directory
+from ti_qat.export import ExportResult
+from ti_qat.export import export as export_student
+from ti_qat.intervention import Method
+from ti_qat.recipes import TrainingResult
+from ti_qat.recipes import teach as teach_model
+from ti_qat.recipes import train as train_student
+from ti_qat.tasks import find_task
+
+EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_DIR = click.Path(file_okay=False, path_type=Path)
+
+task_option = click.option(
+    "--task", "task_name", required=True, metavar="NAME|FILE.toml", help="cola, mrpc, sst2 or a file."
+)
+data_option = click.option("--data", "data_dir", required=True, type=EXISTING_DIR, help="Folder of the task's files.")
+out_option = click.option(
+    "--out", required=True, type=NEW_DIR, help="Directory to write; unfinished work: OUT.partial."
+)
+set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+
+
+def _tell(result: TrainingResult | EvaluationResult | ExportResult, as_json: bool, line: str) -> None:
+    values: dict[str, Any] = asdict(result)
+    click.echo(json.dumps(values) if as_json else line)
+
+
+@click.command(short_help="Fine-tune the full-precision teacher.")
+@click.option("--model", "source", required=True, metavar="DIR|ID", help="Pretrained encoder: a folder or a hub name.")
+@task_option
+@data_option
+@out_option
+@set_option
+@json_option
+def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    r"""Fine-tune the full-precision teacher. Called again after a kill, it goes on.
+
+    \b
+    Example:
+      ti-qat teach --model bert-base-uncased --task sst2 --data glue --out teacher --set epochs=3
+    """
+    result = teach_model(source, find_task(task_name), data_dir, out, configure(TeacherConfig, overrides))
+    _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
+
+
+@click.command(short_help="Train the ternary student under teacher intervention.")
+@click.option("--teacher", "teacher_dir", required=True, type=EXISTING_DIR, help="Directory that `teach` wrote.")
+@task_option
+@data_option
+@click.option("--method", type=click.Choice([method.value for method in Method]), default="ti-g", show_default=True)
+@out_option
+@set_option
+@json_option
+def train(
+    teacher_dir: Path, task_name: str, data_dir: Path, method: str, out: Path, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    r"""Train the ternary student under teacher intervention. Called again after a kill, it goes on.
+
+    \b
+    Example:
+      ti-qat train --teacher teacher --task sst2 --data glue --method ti-g --out student
+    """
+    config = configure(StudentConfig, overrides)
+    result = train_student(teacher_dir, find_task(task_name), data_dir, Method(method), out, config)
+    _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
+
+
+@click.command(short_help="Score a teacher or a student on a task's evaluation split.")
+@click.argument("directory", type=EXISTING_DIR)
+@task_option
+@data_option
+@json_option
+def evaluate(directory: Path, task_name: str, data_dir: Path, as_json: bool) -> None:
+    r"""Score a teacher or a student on a task's evaluation split, with latency and memory.
+
+    \b
+    Example:
+      ti-qat evaluate student --task sst2 --data glue
+    """
+    result = evaluate_directory(directory, find_task(task_name), data_dir)
+    size_mb, peak_mb = result.bytes / 1e6, result.peak_rss_bytes / 1e6
+    line = f"{result.kind}: {result.metric} {result.score:.4f} on {result.rows} rows, {result.latency_ms:.1f} ms a row"
+    _tell(result, as_json, f"{line}, {size_mb:.1f} MB on disk, peak {peak_mb:.0f} MB")
+
+
+@click.command(short_help="Write a trained student as an artifact.")
+@click.argument("student", type=EXISTING_DIR)
+@click.option("--task", "task_name", metavar="NAME|FILE.toml", help="Default: the task it was trained on.")
+@data_option
+@click.option("--out", required=True, type=NEW_DIR, help="Artifact directory to write.")
+@json_option
+def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_json: bool) -> None:
+    r"""Write a trained student as an artifact, and hold the NumPy oracle against it.
+
+    \b
+    Example:
+      ti-qat export student --data glue --out artifact
+    """
+    result = export_student(student, find_task(task_name) if task_name else None, data_dir, out)
+    found = result.agreement
+    line = (
+        f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows; NumPy oracle against torch on"
+        f" {found.golden_rows} golden rows: {found.codes_different} of {found.codes_compared} codes differ"
+        f" (at most by {found.largest_code_difference}), labels agree on {found.label_agreement:.1%}"
+    )
+    _tell(result, as_json, line)

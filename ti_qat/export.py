@@ -1,0 +1,242 @@
+"""Writes a trained student as an artifact and holds the NumPy oracle against torch on the golden rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, disable_progress_bars
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification
+
+from ti_qat import __version__, model_directory
+from ti_qat.artifact import io
+from ti_qat.artifact.encoder import Operation, OpKind, execute, hidden_state_names
+from ti_qat.artifact.evaluation import EvaluationSplit, label_agreement, score, valid_codes
+from ti_qat.artifact.reference import KERNELS
+from ti_qat.artifact.schema import Provenance, Tokenization
+from ti_qat.data import lengths_of, read_rows, task_file, tokenized
+from ti_qat.errors import TrainingError
+from ti_qat.evaluation import logits_of, model_inputs, peak_rss_bytes
+from ti_qat.model_directory import TrainedModel
+from ti_qat.modeling import encoder_shape, static_quantizers, ternary_linears
+from ti_qat.quantizers import PerTokenQuantizer, Quantized
+from ti_qat.recipes import require_same_labels
+from ti_qat.tasks import TextTask
+
+Array = np.ndarray[Any, Any]
+GOLDEN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The NumPy oracle against the torch student on the golden rows, padding left out.
+
+    Codes differ where float32 sums in another order fall on the other side of a rounding tie, and where
+    such a difference has been carried on.
+    """
+
+    golden_rows: int
+    codes_compared: int
+    codes_different: int
+    largest_code_difference: int
+    largest_logit_difference: float
+    label_agreement: float
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written; `score` is the torch student's on the split that travels with the artifact."""
+
+    path: str
+    digest: str
+    metric: str
+    score: float
+    rows: int
+    agreement: Agreement
+    peak_rss_bytes: int
+
+
+def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) -> ExportResult:
+    """Write the student at `student_dir` as the artifact directory `out`, whole or not at all.
+
+    `task` is the one it was trained on unless given. Raises `TrainingError`, `TaskError`, `ArtifactError`.
+    """
+    disable_progress_bars()
+    model = model_directory.load(student_dir)
+    if model.student is None:
+        raise TrainingError(f"{student_dir}: expected a student, found a teacher")
+    task = task or model.trained.task
+    require_same_labels(task, model)
+    rows = tokenized(
+        read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
+    )
+    evaluation = evaluation_split(model, rows)
+    model.tokenizer.backend_tokenizer.no_padding()
+    model.tokenizer.backend_tokenizer.no_truncation()
+    artifact = io.save(
+        out,
+        task=task.describe(),
+        encoder=encoder_shape(model.model.config),
+        quantization=model.student.quantization,
+        tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.tokenizer.pad_token_id),
+        provenance=Provenance(
+            tool_version=__version__,
+            teacher=model.trained.source,
+            method=model.student.method.value,
+            seed=model.trained.seed,
+            training_rows=model.trained.training_rows,
+        ),
+        parameters=parameters_of(model.model),
+        tokenizer_json=model.tokenizer.backend_tokenizer.to_str(),
+        evaluation=evaluation,
+    )
+    return ExportResult(
+        path=str(out),
+        digest=artifact.digest,
+        metric=task.metric.value,
+        score=score(task.metric, evaluation.labels, evaluation.logits.argmax(axis=-1)),
+        rows=evaluation.rows,
+        agreement=agreement(model.model, artifact),
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def parameters_of(student: BertForSequenceClassification) -> dict[str, Array]:
+    """Return the artifact's parameters, by the names of `build_encoder`."""
+    embeddings = student.bert.embeddings
+    found: dict[str, Tensor] = {
+        "embedding.position": embeddings.position_embeddings.weight,
+        "embedding.token_type": embeddings.token_type_embeddings.weight,
+        "layer_norm.epsilon": torch.tensor([student.config.layer_norm_eps]),
+        "classifier.weight": student.classifier.weight,
+        "classifier.bias": student.classifier.bias,
+    }
+    norms = {"embedding.norm": embeddings.LayerNorm}
+    words = embeddings.word_embeddings.ternary_weight()
+    codes = {"embedding.word_codes": words.codes}
+    found["embedding.word_scale"] = words.scale
+    for i, layer in enumerate(student.bert.encoder.layer):
+        norms[f"layers.{i}.attention.norm"] = layer.attention.output.LayerNorm
+        norms[f"layers.{i}.feed_forward.norm"] = layer.output.LayerNorm
+        probabilities = layer.attention.self.quantizers.probabilities
+        found[f"layers.{i}.attention.probabilities_quantizer.scale"] = probabilities.scale_of(torch.zeros(1))
+    for name, norm in norms.items():
+        found |= {f"{name}.gamma": norm.weight, f"{name}.beta": norm.bias}
+    for name, linear in ternary_linears(student).items():
+        weight = linear.ternary_weight()
+        codes[f"{name}.weight_codes"] = weight.codes
+        found |= {f"{name}.weight_scale": weight.scale, f"{name}.bias": linear.bias}
+    for name, quantizer in static_quantizers(student).items():
+        found[f"{name}.scale"] = torch.exp2(quantizer.log2_scale)
+    arrays = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in found.items()}
+    return arrays | {name: tensor.numpy().astype(np.int8) for name, tensor in codes.items()}
+
+
+def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
+    """Return the tokenised rows with the student's logits, and its hidden states of the first rows."""
+    lengths = np.asarray(lengths_of(rows), np.int32)
+    tokens = int(lengths.max())
+    padded = {
+        name: np.full((len(rows), tokens), fill, np.int32)
+        for name, fill in (("input_ids", model.tokenizer.pad_token_id), ("token_type_ids", 0))
+    }
+    for name, array in padded.items():
+        for row, values in enumerate(rows[name]):
+            array[row, : len(values)] = values
+    golden_rows = np.arange(min(GOLDEN_ROWS, len(rows)))
+    with torch.no_grad():
+        output = model.model(**model_inputs(model, rows, golden_rows), output_hidden_states=True)
+    names = hidden_state_names(encoder_shape(model.model.config))
+    golden = {}
+    for name, state in zip(names, output.hidden_states, strict=True):
+        golden[name] = np.zeros((len(golden_rows), tokens, state.shape[-1]), np.float32)
+        golden[name][:, : state.shape[1]] = state.numpy()
+    return EvaluationSplit(
+        **padded,
+        lengths=lengths,
+        labels=np.asarray(rows["labels"], np.int32),
+        logits=logits_of(model, rows),
+        golden=golden,
+    )
+
+
+@contextmanager
+def _recorded_codes(student: BertForSequenceClassification) -> Iterator[dict[str, Array]]:
+    """Record the codes of every quantiser during the block, by the name of the artifact's operation."""
+    quantizers: dict[str, nn.Module] = dict(static_quantizers(student))
+    for i, layer in enumerate(student.bert.encoder.layer):
+        quantizers[f"layers.{i}.attention.probabilities_quantizer"] = layer.attention.self.quantizers.probabilities
+    for name, linear in ternary_linears(student).items():
+        if isinstance(linear.quantizer, PerTokenQuantizer):
+            shared = name.endswith((".query", ".key", ".value"))
+            quantizers[f"{name.rpartition('.')[0] if shared else name}.input"] = linear.quantizer
+    codes: dict[str, Array] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def record(module: nn.Module, args: tuple[Tensor, ...], output: Quantized) -> None:
+            codes[name] = output.codes.numpy().astype(np.int8)
+
+        return record
+
+    handles = [quantizer.register_forward_hook(keep(name)) for name, quantizer in quantizers.items()]
+    try:
+        yield codes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def agreement(student: BertForSequenceClassification, artifact: io.Artifact) -> Agreement:
+    """Run the NumPy oracle and torch on the golden rows, both padded alike, and compare every code."""
+    split = artifact.evaluation
+    golden_rows = len(next(iter(split.golden.values())))
+    lengths = split.lengths[:golden_rows]
+    tokens = int(lengths.max())
+    inputs = {
+        "input_ids": split.input_ids[:golden_rows, :tokens],
+        "token_type_ids": split.token_type_ids[:golden_rows, :tokens],
+        "lengths": lengths,
+    }
+    mask = torch.from_numpy((np.arange(tokens) < lengths[:, None]).astype(np.int64))
+    with torch.no_grad(), _recorded_codes(student) as torch_codes:
+        ids, types = (torch.from_numpy(inputs[name].astype(np.int64)) for name in ("input_ids", "token_type_ids"))
+        logits = student(input_ids=ids, token_type_ids=types, attention_mask=mask).logits.numpy()
+    compared = different = largest = 0
+
+    def compare(op: Operation, operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
+        nonlocal compared, different, largest
+        if op.kind not in (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN):
+            return
+        for row, length in enumerate(lengths):
+            ours = valid_codes(_as_heads(results[0], torch_codes[op.name]), row, int(length)).astype(np.int16)
+            theirs = valid_codes(torch_codes[op.name], row, int(length)).astype(np.int16)
+            gap = np.abs(ours - theirs)
+            compared, different, largest = (
+                compared + gap.size,
+                different + int((gap > 0).sum()),
+                max(largest, int(gap.max())),
+            )
+
+    oracle = execute(artifact.encoder, KERNELS, artifact.parameters, inputs, compare)
+    return Agreement(
+        golden_rows=golden_rows,
+        codes_compared=compared,
+        codes_different=different,
+        largest_code_difference=largest,
+        largest_logit_difference=float(np.abs(oracle - logits).max()),
+        label_agreement=label_agreement(oracle, logits),
+    )
+
+
+def _as_heads(codes: Array, like: Array) -> Array:
+    """Return codes (B, S, H) as (B, heads, S, D) where torch holds them so: queries, keys and values."""
+    if codes.shape == like.shape:
+        return codes
+    batch, heads, tokens, width = like.shape
+    return codes.reshape(batch, tokens, heads, width).transpose(0, 2, 1, 3)

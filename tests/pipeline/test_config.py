@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ti_qat.pipeline.config import ConfigurationError, as_set_options, read_configuration
+from ti_qat.errors import ConfigurationError
+from ti_qat.pipeline.config import as_set_options, read_configuration
 from ti_qat.pipeline.stages import plan
 
 MINIMAL = '[task]\nname = "sst2"\ndata = "glue"\n[model]\npath = "some/model"\n'

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ti_qat.config import parse_value
+from ti_qat.errors import ConfigurationError
+
 Scalar = bool | int | float | str
-
-
-class ConfigurationError(ValueError):
-    """A configuration that cannot be read; says which file, which key and why."""
 
 
 class Section(BaseModel):
@@ -100,15 +99,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise ConfigurationError(f"--set {override}: {section} is a value, not a section")
-    target[last] = parse_scalar(text)
-
-
-def parse_scalar(text: str) -> Any:
-    """Read `text` as a TOML value; what is none, such as a bare word, is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    target[last] = parse_value(text)
 
 
 def as_set_options(settings: Mapping[str, Scalar]) -> list[str]:

@@ -1,7 +1,85 @@
-"""Gathers the stages' results into report.json."""
+"""Gathers what the stages printed into report.json; the field names are fixed for scripts that read them."""
 
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from ti_qat import __version__
+from ti_qat.artifact.atomic import write_whole
+from ti_qat.pipeline.runner import StageResult
+
+SCHEMA_VERSION = 1
+REPORT_FILE = "report.json"
+REPORTED_PACKAGES = ("torch", "transformers", "numpy", "numba", "onnxruntime")
 
 
-def write_summary(run_dir: Path, results):
-    raise NotImplementedError
+def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str, Any]:
+    """Write RUN/report.json from the results by stage and return its content.
+
+    The simulated row speaks of the accelerator (parameter bytes in its memories, most bytes alive at
+    once, latency at its clock), the others of this machine (bytes on disk, resident set, latency).
+    """
+    outcome = {name: result.result for name, result in results.items()}
+    simulation, verification, bundle = outcome["simulation"], outcome["verification"], outcome["bundle"]
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "metric": outcome["student_score"]["metric"],
+        "stages": {
+            "teacher": _measured(outcome["teacher_score"]),
+            "student": _measured(outcome["student_score"]),
+            "simulated": {
+                "score": simulation["score"],
+                "bytes": simulation["estimate"]["memory"]["parameter_bytes"],
+                "peak_rss_bytes": simulation["accelerator_peak_bytes"],
+                "latency_ms": simulation["latency_ms"],
+            },
+            "deployed": _measured(verification),
+        },
+        "agreement": {
+            name: verification[name]
+            for name in (
+                "codes_compared",
+                "code_mismatches",
+                "label_agreement",
+                "isa_bit_identical",
+                "threads_bit_identical",
+            )
+        },
+        "energy_pj_per_inference": simulation["energy_pj_per_inference"],
+        "cycles_per_inference": simulation["cycles_per_inference"],
+        "bits_per_weight": bundle["bits_per_weight_with_scales"],
+        "seconds_per_stage": {name: result.seconds for name, result in results.items()},
+        "machine": describe_machine(),
+        "versions": {"ti-qat": __version__, **{name: metadata.version(name) for name in REPORTED_PACKAGES}},
+    }
+    write_whole(run_dir / REPORT_FILE, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("score", "bytes", "peak_rss_bytes", "latency_ms")}
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Return what a reader needs to place a timing: processor, usable cores, system, Python."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

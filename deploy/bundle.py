@@ -199,13 +199,18 @@ class _Fields:
 
     def figures(self, name: str) -> WeightFigures:
         inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))
-        counts = {key: inner.integer(key, 0) for key in ("weights", "packed_bytes", "scale_bytes")}
-        rates = {key: inner.number(key) for key in ("bits_per_weight", "bits_per_weight_with_scales")}
+        found = WeightFigures(
+            weights=inner.integer("weights", 0),
+            packed_bytes=inner.integer("packed_bytes", 0),
+            scale_bytes=inner.integer("scale_bytes", 0),
+            bits_per_weight=inner.number("bits_per_weight"),
+            bits_per_weight_with_scales=inner.number("bits_per_weight_with_scales"),
+        )
         inner.nothing_else()
-        return WeightFigures(**counts, **rates)
+        return found
 
     def files(self, name: str) -> dict[str, str]:
-        """The payload's digests. Only the known names are accepted, so no entry can lead out of the bundle."""
+        """Take the payload's digests. Only the known names are accepted, so no entry can lead out of the bundle."""
         inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))
         digests = {payload: inner.digest(payload) for payload in PAYLOAD_FILES}
         inner.nothing_else()

@@ -43,7 +43,7 @@ def _custom(name: str, *roles: str) -> Emitter:
     schema = SCHEMAS[name]
 
     def emit(op: Operation) -> list[NodeProto]:
-        attributes = {"heads": op.attributes["heads"]} if schema.heads else {}
+        attributes: dict[str, Any] = {"heads": op.attributes["heads"]} if schema.heads else {}
         inputs = [op.inputs[role] for role in roles]
         return [helper.make_node(name, inputs, list(op.outputs), name=op.name, domain=DOMAIN, **attributes)]
 

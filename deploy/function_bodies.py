@@ -16,7 +16,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, 
 
 from deploy.operators import DOMAIN, OPSET, SCHEMAS
 from ti_qat.artifact import numerics
-from ti_qat.artifact.encoder import EncoderShape
+from ti_qat.artifact.schema import EncoderShape
 
 Value = str | np.ndarray[Any, Any] | np.generic
 
@@ -91,13 +91,13 @@ def _ints(*values: int) -> np.ndarray[Any, Any]:
 
 
 def _reciprocal(body: Body, x: str) -> str:
-    """1 / x, correctly rounded: in binary64 and rounded once more, which for division changes nothing."""
+    """Return 1 / x, correctly rounded: in binary64 and rounded once more, which for division changes nothing."""
     wide = body("Div", np.float64(1), body("Cast", x, to=TensorProto.DOUBLE))
     return body("Cast", wide, to=TensorProto.FLOAT)
 
 
 def _square_root(body: Body, x: str) -> str:
-    """The correctly rounded square root, by way of binary64 as in `_reciprocal`."""
+    """Return the correctly rounded square root, by way of binary64 as in `_reciprocal`."""
     wide = body("Sqrt", body("Cast", x, to=TensorProto.DOUBLE))
     return body("Cast", wide, to=TensorProto.FLOAT)
 
@@ -121,14 +121,14 @@ def _exp_nonpositive(body: Body, x: str) -> str:
 
 
 def _copy_sign(body: Body, magnitude: str, x: str, output: str | None = None) -> str:
-    """|magnitude| with the sign of x, of a zero too: 1 / x tells it, and only a product can return it."""
+    """Return |magnitude| with the sign of x, of a zero too: 1 / x tells it, and only a product can return it."""
     negative = body("Less", body("Min", x, body("Div", numerics.ONE, x)), np.float32(0))
     sign = body("Where", negative, -numerics.ONE, numerics.ONE)
     return body("Mul", body("Abs", magnitude), sign, output=output)
 
 
 def _tree_sum(body: Body, x: str, width: int) -> str:
-    """The sum of the last axis, kept as an axis of one, padded to `width` and folded by halving."""
+    """Return the sum of the last axis, kept as an axis of one, padded to `width` and folded by halving."""
     missing = body("Sub", _ints(width), body("Shape", x, start=-1))
     pads = body("Concat", _ints(0), missing, axis=0)
     x = body("Pad", x, pads, np.float32(0), _ints(-1))
@@ -158,7 +158,7 @@ def _quantize_per_token(body: Body) -> None:
 
 
 def _unpack_fields(body: Body, packed: str, width: str) -> str:
-    """The fields code + 1 of packed bytes (rows..., bytes) as uint8 (rows..., width)."""
+    """Return the fields code + 1 of packed bytes (rows..., bytes) as uint8 (rows..., width)."""
     shifted = body(
         "BitShift", body("Unsqueeze", packed, _ints(-1)), np.array([0, 2, 4, 6], np.uint8), direction="RIGHT"
     )
@@ -169,13 +169,13 @@ def _unpack_fields(body: Body, packed: str, width: str) -> str:
 
 
 def _offset_codes(body: Body, codes: str) -> str:
-    """Int8 codes as uint8 with zero point 128: the one pair of types that every processor multiplies exactly."""
+    """Return int8 codes as uint8 with zero point 128: the one pair of types that every processor multiplies exactly."""
     wide = body("Add", body("Cast", codes, to=TensorProto.INT32), np.int32(128))
     return body("Cast", wide, to=TensorProto.UINT8)
 
 
 def _dequantize(body: Body, accumulator: str, scale: str, output: str | None = None) -> str:
-    """float32(accumulator) * scale; the cast through int64 changes nothing and keeps the product unfused."""
+    """Return float32(accumulator) * scale; the cast through int64 changes nothing and keeps the product unfused."""
     wide = body("Cast", accumulator, to=TensorProto.INT64)
     return body("Mul", body("Cast", wide, to=TensorProto.FLOAT), scale, output=output)
 
@@ -211,7 +211,7 @@ def _layer_norm(body: Body, padded_width: int) -> None:
 
 
 def _split_heads(body: Body, codes: str, order: list[int]) -> str:
-    """(B, S, H) codes as offset codes, split into (B, S, heads, D) and transposed."""
+    """Return (B, S, H) codes as offset codes, split into (B, S, heads, D) and transposed."""
     shape = body("Concat", _ints(0, 0), body.attribute("heads"), _ints(-1), axis=0)
     return body("Transpose", body("Reshape", _offset_codes(body, codes), shape), perm=order)
 

@@ -60,8 +60,8 @@ class Classifier:
         """Classify texts, or (text, second text) pairs; longer ones are cut to the bundle's max_length."""
         if isinstance(texts, str):
             raise TypeError("expected a sequence of texts, found a single string")
-        logits = self._logits_of(self._tokenizer.encode_batch(list(texts)), batch_size) if texts else []
-        return [self._prediction(row) for row in logits]
+        encodings = self._tokenizer.encode_batch(list(texts))
+        return [self._prediction(row) for row in self._logits_of(encodings, batch_size)]
 
     def logits(self, inputs: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float32]:
         """Return float32 (B, labels) for input_ids and token_type_ids, int32 (B, S), and lengths, int32 (B,)."""

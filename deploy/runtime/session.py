@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import onnxruntime as ort
 
@@ -11,6 +11,7 @@ from deploy.runtime.library import library_path
 
 # Key of the session option that names an instruction set (deploy/csrc/ort/register.cpp).
 ISA_OPTION = "ti_qat.isa"
+ISA_VARIABLE = "TI_QAT_ISA"
 ISAS = ("scalar", "avx2", "avx512vnni")
 
 
@@ -65,6 +66,14 @@ def supported_isas() -> tuple[str, ...]:
         return True
 
     return tuple(isa for isa in ISAS if runs(isa))
+
+
+def active_isa(isa: str | None = None) -> str:
+    """Return the instruction set that a session opened with `isa` computes with, or "standard operators"."""
+    available = supported_isas()
+    if not available:
+        return "standard operators"
+    return isa or os.environ.get(ISA_VARIABLE) or available[-1]
 
 
 def _reason(error: Exception) -> str:

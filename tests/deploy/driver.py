@@ -67,5 +67,3 @@ def run_operator(name: str, *inputs: np.ndarray, outputs: int = 1, isa: str = ""
 def ternary_linear(codes, scale, weight_codes, weight_scale, bias, isa=""):
     """TernaryLinear on unpacked codes."""
     return run_operator("TernaryLinear", codes, scale, pack_ternary(weight_codes), weight_scale, bias, isa=isa)[0]
-
-

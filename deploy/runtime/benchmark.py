@@ -1,0 +1,84 @@
+"""Latency, throughput and memory of a bundle on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deploy.runtime.classifier import Classifier
+from deploy.runtime.machine import machine, peak_rss_bytes
+from deploy.runtime.session import RuntimeConfigurationError, active_isa
+from deploy.runtime.timing import Inputs, time_calls_ms
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Times of `calls` calls with `batch` sequences of `seq_len` tokens each, percentiles in milliseconds."""
+
+    isa: str
+    threads: int | None
+    seq_len: int
+    batch: int
+    calls: int
+    load_ms: float
+    latency_ms_p50: float
+    latency_ms_p90: float
+    latency_ms_p99: float
+    sequences_per_second: float
+    tokens_per_second: float
+    peak_rss_bytes: int
+    bundle_bytes: int
+    machine: dict[str, str | int]
+
+
+def benchmark(
+    path: Path | str,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    seq_len: int | None = None,
+    batch: int = 1,
+    calls: int = 100,
+) -> Benchmark:
+    """Time `calls` calls on padding tokens; `seq_len` defaults to the bundle's max_length.
+
+    The work of a call depends on the shape alone, not on the tokens. Raises BundleError, or
+    RuntimeConfigurationError for a size that the bundle cannot take.
+    """
+    start_ns = time.perf_counter_ns()
+    classifier = Classifier.load(path, threads=threads, isa=isa)
+    load_ms = (time.perf_counter_ns() - start_ns) / 1e6
+    longest = classifier.bundle.manifest.max_length
+    tokens = longest if seq_len is None else seq_len
+    if not 1 <= tokens <= longest:
+        raise RuntimeConfigurationError(f"seq-len: expected 1 to {longest}, found {tokens}")
+    times_ms = np.array(time_calls_ms(classifier.logits, [_inputs(classifier, batch, tokens)] * calls))
+    p50, p90, p99 = (float(p) for p in np.percentile(times_ms, (50, 90, 99)))
+    sequences_per_second = batch * 1e3 / float(times_ms.mean())
+    return Benchmark(
+        isa=active_isa(isa),
+        threads=threads,
+        seq_len=tokens,
+        batch=batch,
+        calls=calls,
+        load_ms=load_ms,
+        latency_ms_p50=p50,
+        latency_ms_p90=p90,
+        latency_ms_p99=p99,
+        sequences_per_second=sequences_per_second,
+        tokens_per_second=sequences_per_second * tokens,
+        peak_rss_bytes=peak_rss_bytes(),
+        bundle_bytes=classifier.bundle.size_bytes,
+        machine=machine(),
+    )
+
+
+def _inputs(classifier: Classifier, batch: int, tokens: int) -> Inputs:
+    return {
+        "input_ids": np.full((batch, tokens), classifier.bundle.manifest.pad_token_id, np.int32),
+        "token_type_ids": np.zeros((batch, tokens), np.int32),
+        "lengths": np.full(batch, tokens, np.int32),
+    }

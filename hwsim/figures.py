@@ -42,7 +42,7 @@ def _curve(name: str, points: Sequence[TrainingPoint]) -> go.Figure:
     figure.update_layout(
         xaxis_title="step",
         yaxis={"title": "loss", "type": "log"},
-        yaxis2={"title": "score", "overlaying": "y", "side": "right", "showgrid": False},
+        yaxis2={"title": "score", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"},
     )
     phases = [point for point in points if point.intervention is not None]
     start = 0
@@ -87,7 +87,9 @@ def durations(seconds: Mapping[str, float]) -> Figures:
 
 
 def _bars(title: str, unit: str, values: Mapping[str, float], factor: float, *, ordered: bool = True) -> go.Figure:
-    entries = [(name.replace("_", " "), value * factor) for name, value in values.items() if value > 0]
+    entries = [
+        (name.replace("_", " ").replace("dram", "DRAM"), value * factor) for name, value in values.items() if value > 0
+    ]
     if ordered:
         entries.sort(key=lambda entry: -entry[1])
     figure = _figure(title)

@@ -120,16 +120,12 @@ def weights_are_resident(encoder: Encoder, accelerator: Accelerator) -> bool:
 def traffic(encoder: Encoder, work: tuple[Work, ...], tokens: int, accelerator: Accelerator) -> tuple[Traffic, ...]:
     """Return the bytes that every operation of one sentence moves."""
     resident = weights_are_resident(encoder, accelerator)
-    spilled_before = 0
-    found = []
-    for step, live in zip(work, live_bytes(encoder, tokens), strict=True):
-        spilled = max(0, live - accelerator.activation_buffer_bytes)
-        out, back = max(0, spilled - spilled_before), max(0, spilled_before - spilled)
-        spilled_before = spilled
-        found.append(_operation_traffic(encoder, step, tokens, accelerator, resident, (out, back)))
-    if spilled_before:
-        raise AssertionError("the logits alone exceed the activation buffer")
-    return tuple(found)
+    spilled = [max(0, live - accelerator.activation_buffer_bytes) for live in live_bytes(encoder, tokens)]
+    spilled[-1] = 0  # the logits leave the chip, so nothing is put away for later
+    return tuple(
+        _operation_traffic(encoder, step, tokens, accelerator, resident, (max(0, now - before), max(0, before - now)))
+        for step, before, now in zip(work, (0, *spilled[:-1]), spilled, strict=True)
+    )
 
 
 def _operation_traffic(

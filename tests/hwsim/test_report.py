@@ -1,0 +1,110 @@
+"""The report: complete, offline, escaped, and drawn without an error in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwsim.config import read_accelerator
+from hwsim.errors import SimulatorError
+from hwsim.report import HTML_FILE, JSON_FILE, report_run
+from hwsim.simulate import simulate, write_simulation
+from tests.builders import tiny_artifact
+
+CHROMIUM = shutil.which("chromium")
+HOSTILE = "</script><img src=x onerror=console.error('escaped')>"
+FIGURES = {
+    "teacher_training", "student_training", "energy_by_level", "energy_by_unit", "energy_by_layer", "cycles_by_unit",
+    "memory", "traffic", "durations",
+}  # fmt: skip
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    row = {"score": 0.85, "bytes": 7_000_000, "peak_rss_bytes": 90_000_000, "latency_ms": 2.5}
+    return {
+        "schema_version": 1,
+        "stages": dict.fromkeys(("teacher", "student", "simulated", "deployed"), row),
+        "agreement": {
+            "codes_compared": 4900, "code_mismatches": 0, "label_agreement": 0.998, "isa_bit_identical": True,
+            "threads_bit_identical": None,
+        },
+        "energy_pj_per_inference": 3.2e8,
+        "cycles_per_inference": 2.5e6,
+        "seconds_per_stage": {"teacher": 100.0, HOSTILE: 20.0},
+        "machine": {"processor": HOSTILE, "cores": 2},
+    } | changes  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("report") / "run"
+    artifact = tiny_artifact(run / "artifact")
+    write_simulation(run / "simulation", *simulate(artifact, read_accelerator("edge"), limit=2))
+    for name in ("teacher", "student"):
+        (run / name).mkdir()
+        lines: list[dict[str, Any]] = [
+            {"step": step, "loss": 3 / step, "loss_hidden": 2 / step, "intervention": f"ti-{'ocm'[step % 3]}"}
+            for step in range(1, 9)
+        ]
+        lines.append({"step": 8, "score": 0.8})
+        (run / name / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / JSON_FILE).write_text(json.dumps(summary()))
+    report_run(run)
+    return run
+
+
+def test_page_is_whole_offline_and_escaped(run_dir: Path) -> None:
+    page = (run_dir / HTML_FILE).read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
+    assert HOSTILE not in page
+    assert page.count("plotly.js v") == 1
+    for text in ("teacher", "student", "simulated", "deployed", "0 mismatches in 4,900 compared", "99.80%"):
+        assert text in page
+    assert set(re.findall(r'id="figure-(\w+)"', page)) == FIGURES
+
+
+def test_the_same_run_gives_the_same_page(run_dir: Path) -> None:
+    before = (run_dir / HTML_FILE).read_bytes()
+    report_run(run_dir)
+    assert (run_dir / HTML_FILE).read_bytes() == before
+
+
+def test_a_missing_or_malformed_input_is_named(run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(SimulatorError, match=r"report\.json"):
+        report_run(tmp_path)
+    without = summary()
+    del without["agreement"]["code_mismatches"]
+    (tmp_path / JSON_FILE).write_text(json.dumps(without))
+    with pytest.raises(SimulatorError, match=r"agreement\.code_mismatches"):
+        report_run(tmp_path)
+    (tmp_path / JSON_FILE).write_text(json.dumps(summary()))
+    with pytest.raises(SimulatorError, match=r"simulation\.json"):
+        report_run(tmp_path)
+    assert not (tmp_path / HTML_FILE).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("width_pixels", [500, 1200])
+def test_browser_draws_every_figure_without_a_console_message(run_dir: Path, tmp_path: Path, width_pixels: int) -> None:
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
+        "--virtual-time-budget=20000", f"--window-size={width_pixels},3000", f"--user-data-dir={tmp_path}",
+        (run_dir / HTML_FILE).as_uri(),
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in result.stderr
+    bodies = re.split(r'id="figure-', result.stdout)[1:]
+    assert len(bodies) == len(FIGURES)
+    for body in bodies:
+        name = body.partition('"')[0]
+        drawn = re.search(r'class="main-svg"[^>]*width="(\d+)', body)
+        assert drawn, name
+        assert int(drawn.group(1)) <= width_pixels, name
+        assert re.search(r'<path class="js-line"|<g class="point"><path', body), name

@@ -177,7 +177,9 @@ def _badges(summary: Summary, simulation: Simulation) -> list[tuple[str, bool | 
 def _megabytes(size: int | float | None) -> str:
     if size is None:
         return NOT_MEASURED
-    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    if size < 1e5:
+        return f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.{2 if size < 1e7 else 1 if size < 1e8 else 0}f} MB"
 
 
 def _number(value: float | None, digits: int = 2) -> str:

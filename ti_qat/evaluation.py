@@ -18,7 +18,6 @@ from ti_qat import model_directory
 from ti_qat.artifact.evaluation import score
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized
 from ti_qat.model_directory import TrainedModel
-from ti_qat.recipes import require_same_labels
 from ti_qat.tasks import TextTask
 
 BATCH_ROWS = 32
@@ -44,7 +43,7 @@ def evaluate(directory: Path, task: TextTask, data_dir: Path) -> EvaluationResul
     """Evaluate the model in `directory`. Raises `TrainingError` or `TaskError` for what cannot be used."""
     disable_progress_bars()
     model = model_directory.load(directory)
-    require_same_labels(task, model)
+    model_directory.require_same_labels(task, model)
     rows = tokenized(
         read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
     )

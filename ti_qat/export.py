@@ -26,7 +26,6 @@ from ti_qat.evaluation import logits_of, model_inputs, peak_rss_bytes
 from ti_qat.model_directory import TrainedModel
 from ti_qat.modeling import encoder_shape, static_quantizers, ternary_linears
 from ti_qat.quantizers import PerTokenQuantizer, Quantized
-from ti_qat.recipes import require_same_labels
 from ti_qat.tasks import TextTask
 
 Array = np.ndarray[Any, Any]
@@ -72,7 +71,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     if model.student is None:
         raise TrainingError(f"{student_dir}: expected a student, found a teacher")
     task = task or model.trained.task
-    require_same_labels(task, model)
+    model_directory.require_same_labels(task, model)
     rows = tokenized(
         read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
     )

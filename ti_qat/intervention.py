@@ -114,35 +114,38 @@ class AttentionRecord:
 
 
 class AttentionRecorder:
-    """Records the attention of each forward pass of `model`."""
+    """Records the attention of chosen forward passes of `model`."""
 
     def __init__(self, model: BertForSequenceClassification) -> None:
-        self.layers = len(model.bert.encoder.layer)
         self._taps = attach_taps(model)
-        self._record = AttentionRecord()
+        self._record: AttentionRecord | None = None
         for layer in model.bert.encoder.layer:
             layer.attention.output.dense.register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        self._record.context.append(args[0])
-        self._record.output.append(output)
+        if self._record is not None:
+            self._record.context.append(args[0])
+            self._record.output.append(output)
 
-    def forget(self) -> None:
-        """Drop what passes outside training have left."""
-        self._record = AttentionRecord()
+    @contextmanager
+    def recording(self) -> Iterator[AttentionRecord]:
+        """Yield the record that the one forward pass inside the block fills; complete when the block ends."""
+        self._record = record = AttentionRecord()
+        self._clear_taps()
+        try:
+            yield record
+            for tap in self._taps:
+                if tap.scores is not None and tap.probabilities is not None:
+                    record.scores.append(tap.scores)
+                    record.probabilities.append(tap.probabilities)
+            record.require_layers(len(self._taps))
+        finally:
+            self._record = None
+            self._clear_taps()
+
+    def _clear_taps(self) -> None:
         for tap in self._taps:
             tap.scores = tap.probabilities = None
-
-    def take(self) -> AttentionRecord:
-        """Return the record of the pass just made and forget it."""
-        record = self._record
-        for tap in self._taps:
-            if tap.scores is not None and tap.probabilities is not None:
-                record.scores.append(tap.scores)
-                record.probabilities.append(tap.probabilities)
-        self.forget()
-        record.require_layers(self.layers)
-        return record
 
 
 class TeacherIntervention:

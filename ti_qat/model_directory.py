@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from ti_qat.artifact.schema import Quantization
-from ti_qat.errors import TrainingError, UnsupportedModelError
+from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
 from ti_qat.intervention import Method
 from ti_qat.modeling import make_student, require_served
 from ti_qat.tasks import TextTask
@@ -108,6 +108,14 @@ def load_teacher(directory: Path) -> TrainedModel:
     if loaded.student is not None:
         raise TrainingError(f"{directory}: expected a teacher, found a student")
     return loaded
+
+
+def require_same_labels(task: TextTask, model: TrainedModel) -> None:
+    """Raise `TaskError` where `task` does not have the labels that `model` was trained for."""
+    if task.labels != model.trained.task.labels:
+        raise TaskError(
+            f"task {task.name}: expected the model's labels {model.trained.task.labels}, found {task.labels}"
+        )
 
 
 Description = TypeVar("Description", bound=BaseModel)

@@ -93,7 +93,7 @@ def train(
     """
     _prepare_process(config)
     teacher = model_directory.load_teacher(teacher_dir)
-    require_same_labels(task, teacher)
+    model_directory.require_same_labels(task, teacher)
     splits = _read_splits(task, data_dir, teacher.tokenizer, teacher.trained.max_length)
     quantization = Quantization(
         linear_weights=config.linear_weights, word_embedding=config.word_embedding, activations=config.activations
@@ -156,14 +156,6 @@ def calibrate(
             student(**{name: tensor for name, tensor in batch.items() if name != "labels"})
     for quantizer in quantizers.values():
         quantizer.calibrate()
-
-
-def require_same_labels(task: TextTask, model: TrainedModel) -> None:
-    """Raise `TaskError` where `task` does not have the labels that `model` was trained for."""
-    if task.labels != model.trained.task.labels:
-        raise TaskError(
-            f"task {task.name}: expected the model's labels {model.trained.task.labels}, found {task.labels}"
-        )
 
 
 def _prepare_process(config: TrainingConfig) -> None:

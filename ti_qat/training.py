@@ -171,13 +171,11 @@ class InterventionTrainer(ResumableTrainer):
         if not model.training:
             return super().loss_of(model, inputs, *args, **kwargs)
         values = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        with torch.no_grad():
+        with torch.no_grad(), self._teacher_recorder.recording() as teacher:
             target = self._teacher(**values, output_hidden_states=True)
-        teacher = self._teacher_recorder.take()
-        self._student_recorder.forget()
-        with self._intervention.during(self._schedule.point(self.state.global_step), teacher):
+        point = self._schedule.point(self.state.global_step)
+        with self._student_recorder.recording() as student, self._intervention.during(point, teacher):
             output = model(**values, output_hidden_states=True)
-        student = self._student_recorder.take()
         loss = transformer_loss(
             output.hidden_states,
             target.hidden_states,

@@ -29,14 +29,14 @@ class Pair:
         self.intervention = TeacherIntervention(self.student)
 
     def observe_teacher(self):
-        with torch.no_grad():
+        with torch.no_grad(), self.teacher_recorder.recording() as record:
             output = self.teacher(**tiny_batch(), output_hidden_states=True)
-        return output, self.teacher_recorder.take()
+        return output, record
 
     def forward(self, point, record):
-        with self.intervention.during(point, record):
+        with self.student_recorder.recording() as student, self.intervention.during(point, record):
             output = self.student(**tiny_batch(), output_hidden_states=True)
-        return output, self.student_recorder.take()
+        return output, student
 
     def without_gradient(self, of_attention=False):
         """Names (below layer 1) of weights that get no gradient from the logits, or from the scores too."""

@@ -26,7 +26,7 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
     once, latency at its clock), the others of this machine (bytes on disk, resident set, latency).
     """
     outcome = {name: result.result for name, result in results.items()}
-    simulation, verification, bundle = outcome["simulation"], outcome["verification"], outcome["bundle"]
+    simulation, verification = outcome["simulation"], outcome["verification"]
     summary = {
         "schema_version": SCHEMA_VERSION,
         "metric": outcome["student_score"]["metric"],
@@ -39,7 +39,7 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
                 "peak_rss_bytes": simulation["accelerator_peak_bytes"],
                 "latency_ms": simulation["latency_ms"],
             },
-            "deployed": _measured(verification),
+            "deployed": _measured({**verification, "bytes": verification["bundle_bytes"]}),
         },
         "agreement": {
             name: verification[name]
@@ -53,7 +53,7 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
         },
         "energy_pj_per_inference": simulation["energy_pj_per_inference"],
         "cycles_per_inference": simulation["cycles_per_inference"],
-        "bits_per_weight": bundle["bits_per_weight_with_scales"],
+        "bits_per_weight": verification["bits_per_weight_with_scales"],
         "seconds_per_stage": {name: result.seconds for name, result in results.items()},
         "machine": describe_machine(),
         "versions": {"ti-qat": __version__, **{name: metadata.version(name) for name in REPORTED_PACKAGES}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import onnxruntime as ort
 
@@ -48,6 +49,8 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
 def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None = None) -> ort.InferenceSession:
     """Open the bundle's model; see `session_options`. Raises BundleError if ONNX Runtime refuses it."""
     options = session_options(threads=threads, isa=isa)
+    if library_path() is None:
+        warnings.warn("the compiled operators are not installed: same results, much slower", stacklevel=3)
     model = bundle.path / MODEL_FILE
     try:
         return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

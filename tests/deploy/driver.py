@@ -26,7 +26,7 @@ class Tensor(ctypes.Structure):
     )
 
 
-class OperatorFailure(Exception):
+class OperatorError(Exception):
     """The operator refused its operands."""
 
 
@@ -42,7 +42,7 @@ def supported_isas() -> tuple[str, ...]:
 
 
 def run_operator(name: str, *inputs: np.ndarray, outputs: int = 1, isa: str = "", heads: int = 0) -> list[np.ndarray]:
-    """Run one operator on one thread; raises OperatorFailure with its message."""
+    """Run one operator on one thread; raises OperatorError with its message."""
     arrays = [np.ascontiguousarray(array) for array in inputs]
     tensors = (Tensor * len(arrays))()
     for tensor, array in zip(tensors, arrays, strict=True):
@@ -54,7 +54,7 @@ def run_operator(name: str, *inputs: np.ndarray, outputs: int = 1, isa: str = ""
     def call() -> None:
         arguments = (name.encode(), isa.encode(), ctypes.c_int64(heads), tensors, ctypes.c_size_t(len(arrays)))
         if library().ti_qat_run_operator(*arguments, results, ctypes.c_size_t(outputs), error, ctypes.c_size_t(500)):
-            raise OperatorFailure(error.value.decode())
+            raise OperatorError(error.value.decode())
 
     call()
     found = [np.empty(tuple(r.dims[: r.rank]), DTYPES[r.type]) for r in results]

@@ -1,0 +1,116 @@
+"""Operands for every operator, of sizes that are no multiple of a vector, and what the oracle makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.packing import pack_ternary
+from ti_qat.artifact import numerics, reference
+
+TINY_SCALE = np.array([0.0123], np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of one operator: operands in order, those a model would hold as constants, expected results."""
+
+    operator: str
+    operands: tuple[np.ndarray, ...]
+    constants: tuple[str, ...]
+    expected: tuple[np.ndarray, ...]
+    heads: int = 0
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def random_codes(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-127, 128, shape).astype(np.int8)
+
+
+def random_ternary(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-1, 2, shape).astype(np.int8)
+
+
+def random_floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def special_floats() -> np.ndarray:
+    """A grid over the range of the activation functions, the neighbourhood of zero, and both zeros."""
+    grid = np.concatenate([np.linspace(-12, 12, 4001), np.linspace(-1e-4, 1e-4, 101), [0.0, -0.0, 90.0, -90.0]])
+    return grid.astype(np.float32)
+
+
+def all_cases() -> list[Case]:
+    rng = np.random.default_rng(3)
+    return [*_pointwise_cases(rng), *_linear_cases(rng), *_attention_cases(rng)]
+
+
+def _pointwise_cases(rng: np.random.Generator) -> list[Case]:
+    x, points = random_floats(rng, 2, 7, 24), special_floats()
+    gamma, beta, epsilon = random_floats(rng, 24), random_floats(rng, 24), np.array([1e-12], np.float32)
+    with_zero_token = x.copy()
+    with_zero_token[1, 2] = 0
+    return [
+        Case("Quantize", (points, TINY_SCALE), ("scale",), (reference.quantize(points, TINY_SCALE),)),
+        Case("QuantizePerToken", (with_zero_token,), (), reference.quantize_per_token(with_zero_token)),
+        Case(
+            "LayerNorm",
+            (x, gamma, beta, epsilon),
+            ("gamma", "beta", "epsilon"),
+            (reference.layer_norm(x, gamma, beta, epsilon),),
+        ),
+        Case("Gelu", (points,), (), (numerics.gelu(points),)),
+        Case("Tanh", (points,), (), (numerics.tanh(points),)),
+    ]
+
+
+def _linear_cases(rng: np.random.Generator) -> list[Case]:
+    codes, weight_codes, bias = random_codes(rng, 2, 7, 23), random_ternary(rng, 33, 23), random_floats(rng, 33)
+    weight = pack_ternary(weight_codes)
+    cases = []
+    for scale in (TINY_SCALE, np.abs(random_floats(rng, 2, 7, 1))):
+        for weight_scale in (TINY_SCALE, np.abs(random_floats(rng, 33))):
+            expected = reference.ternary_linear(codes, scale, weight_codes, weight_scale, bias)
+            operands = (codes, scale, weight, weight_scale, bias)
+            constants = ("weight", "weight_scale", "bias", *(("scale",) if scale is TINY_SCALE else ()))
+            cases.append(Case("TernaryLinear", operands, constants, (expected,)))
+    ids, types = rng.integers(0, 61, (2, 7)).astype(np.int32), rng.integers(0, 2, (2, 7)).astype(np.int32)
+    word_codes, position, token_type = (
+        random_ternary(rng, 61, 23),
+        random_floats(rng, 19, 23),
+        random_floats(rng, 2, 23),
+    )
+    for word_scale in (TINY_SCALE, np.abs(random_floats(rng, 61))):
+        expected = reference.embedding(ids, types, word_codes, word_scale, position, token_type)
+        operands = (ids, types, pack_ternary(word_codes), word_scale, position, token_type)
+        cases.append(Case("TernaryEmbedding", operands, ("word", "word_scale", "position", "token_type"), (expected,)))
+    x, weight, bias = random_floats(rng, 3, 24), random_floats(rng, 2, 24), random_floats(rng, 2)
+    cases.append(Case("Classifier", (x, weight, bias), ("weight", "bias"), (reference.classifier(x, weight, bias),)))
+    return cases
+
+
+def _attention_cases(rng: np.random.Generator) -> list[Case]:
+    query, key, value = (random_codes(rng, 2, 7, 24) for _ in range(3))
+    scale, heads = TINY_SCALE, 3
+    scores = reference.attention_scores(query, scale, key, scale, heads)
+    lengths = np.array([7, 3], np.int32)
+    probabilities = reference.softmax(scores, lengths)
+    p_scale = np.array([numerics.PROBABILITY_SCALE])
+    p_codes = reference.quantize(probabilities, p_scale)
+    context = reference.attention_context(p_codes, p_scale, value, scale, heads)
+    return [
+        Case("AttentionScores", (query, scale, key, scale), ("query_scale", "key_scale"), (scores,), heads),
+        Case("Softmax", (scores, lengths), (), (probabilities,)),
+        Case(
+            "AttentionContext",
+            (p_codes, p_scale, value, scale),
+            ("probabilities_scale", "value_scale"),
+            (context,),
+            heads,
+        ),
+    ]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from deploy.export import pack
+from deploy.runtime import Classifier, RuntimeConfigurationError
+from deploy.runtime import session as session_module
+from deploy.runtime.classifier import TextError
+from deploy.runtime.cli import bench, predict
+from deploy.runtime.session import supported_isas
+from tests.builders import tiny_artifact, tiny_quantization
+from tests.deploy.operands import same_bits
+from ti_qat.artifact.encoder import execute
+from ti_qat.artifact.io import Artifact
+from ti_qat.artifact.reference import KERNELS
+from ti_qat.artifact.schema import ActivationScaling, Granularity
+
+ROOT = Path(__file__).parents[2]
+PER_TENSOR_DYNAMIC = tiny_quantization(
+    activations=ActivationScaling.DYNAMIC_PER_TOKEN,
+    linear_weights=Granularity.PER_TENSOR,
+    word_embedding=Granularity.PER_TENSOR,
+)
+
+
+@pytest.fixture(scope="module", params=[tiny_quantization(), PER_TENSOR_DYNAMIC], ids=["static", "dynamic"])
+def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
+    directory = tmp_path_factory.mktemp("packed")
+    artifact = tiny_artifact(directory / "artifact", quantization=request.param, labels=3)
+    pack(artifact, directory / "bundle")
+    return artifact, directory / "bundle"
+
+
+@pytest.fixture(scope="module")
+def bundle(packed: tuple[Artifact, Path]) -> Path:
+    return packed[1]
+
+
+def _equals_oracle(artifact: Artifact, classifier: Classifier) -> bool:
+    return all(
+        same_bits(classifier.logits(inputs), execute(artifact.encoder, KERNELS, artifact.parameters, inputs))
+        for _, inputs in artifact.evaluation.batches(3)
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", supported_isas())
+def test_logits_are_the_oracles(packed: tuple[Artifact, Path], isa: str, threads: int) -> None:
+    artifact, bundle = packed
+    assert _equals_oracle(artifact, Classifier.load(bundle, threads=threads, isa=isa))
+
+
+def test_without_the_library_the_same_logits_come_out(
+    packed: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, bundle = packed
+    monkeypatch.setattr(session_module, "library_path", lambda: None)
+    with pytest.warns(UserWarning, match="compiled operators are not installed"):
+        classifier = Classifier.load(bundle)
+    assert _equals_oracle(artifact, classifier)
+    with pytest.raises(RuntimeConfigurationError, match="compiled operators are not installed"):
+        Classifier.load(bundle, isa="scalar")
+
+
+def test_predictions_do_not_depend_on_their_company(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    texts = ["a good film", "bad", "the very dull plot", "not a fine film not a fine film", ""]
+    together = classifier(texts, batch_size=2)
+    assert together == [classifier([text])[0] for text in texts]
+    assert together == classifier(texts)
+    assert classifier([]) == []
+
+
+def test_scores_are_probabilities_of_every_label(bundle: Path) -> None:
+    found = Classifier.load(bundle)(["a good film"])[0]
+    assert list(found.scores) == ["negative", "positive", "label2"]
+    assert math.isclose(sum(found.scores.values()), 1.0)
+    assert found.score == max(found.scores.values()) == found.scores[found.label]
+
+
+def test_long_texts_are_cut_to_the_maximum(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    long, longer = (" ".join(["film"] * count) for count in (14, 300))
+    assert classifier([long])[0] == classifier([longer])[0]
+
+
+def test_pairs_are_two_segments(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    pair, joined = classifier([("a good film", "dull"), "a good film dull"])
+    assert pair.scores != joined.scores
+
+
+def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:
+    with pytest.raises(TypeError, match="sequence of texts"):
+        Classifier.load(bundle)("a good film")
+
+
+def test_ids_outside_the_vocabulary_are_an_error(bundle: Path) -> None:
+    ids = np.full((1, 4), 61, np.int32)
+    inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([4], np.int32)}
+    with pytest.raises(Exception, match="input_ids: expected values from 0 to 60, found 61"):
+        Classifier.load(bundle).logits(inputs)
+
+
+def test_predict_reads_arguments_and_standard_input(bundle: Path) -> None:
+    given = CliRunner().invoke(predict, [str(bundle), "a good film", "dull", "--json"])
+    piped = CliRunner().invoke(predict, [str(bundle), "--json"], input="a good film\ndull\n")
+    assert given.exit_code == piped.exit_code == 0
+    assert given.stdout == piped.stdout
+    rows = json.loads(given.stdout)["predictions"]
+    assert [row["text"] for row in rows] == ["a good film", "dull"]
+    assert set(rows[0]) == {"text", "label", "score", "scores"}
+
+
+def test_predict_takes_pairs_with_a_tab(bundle: Path) -> None:
+    done = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good\tfilm\n")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("a good\tfilm\n")
+    wrong = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good film\n")
+    assert isinstance(wrong.exception, TextError)
+
+
+def test_bench_measures(bundle: Path) -> None:
+    arguments = [str(bundle), "--threads", "1", "--seq-len", "5", "--batch", "2", "--calls", "4", "--json"]
+    done = CliRunner().invoke(bench, arguments)
+    found = json.loads(done.stdout)
+    assert (found["threads"], found["seq_len"], found["batch"], found["calls"]) == (1, 5, 2, 4)
+    assert 0 < found["latency_ms_p50"] <= found["latency_ms_p90"] <= found["latency_ms_p99"]
+    assert found["peak_rss_bytes"] > 0
+    too_long = CliRunner().invoke(bench, [str(bundle), "--seq-len", "17"])
+    assert isinstance(too_long.exception, RuntimeConfigurationError)
+
+
+def test_a_device_needs_neither_training_nor_packing_packages(bundle: Path) -> None:
+    """`ti-qat predict` in a process where importing any of them fails."""
+    script = """
+import sys
+FORBIDDEN = ("torch", "transformers", "onnx", "numba", "pydantic", "safetensors", "ti_qat.artifact", "rich")
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in FORBIDDEN:
+            raise AssertionError(f"{name} was imported")
+sys.meta_path.insert(0, Refuse())
+from ti_qat.cli import main
+main(["predict", sys.argv[1], "a good film"], standalone_mode=False)
+assert not set(FORBIDDEN) & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a good film" in done.stdout

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deploy.runtime.session import RuntimeConfigurationError, active_isa, session_options, supported_isas
+from tests.deploy.driver import OperatorError, run_operator
+from tests.deploy.driver import supported_isas as driver_isas
+
+X = np.ones(3, np.float32)
+
+
+def test_scalar_is_always_supported_and_both_entries_agree() -> None:
+    assert supported_isas() == driver_isas()
+    assert supported_isas()[0] == "scalar"
+
+
+def test_the_environment_forces_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TI_QAT_ISA", "scalar")
+    assert active_isa() == "scalar"
+    run_operator("Gelu", X)
+    session_options()
+
+
+def test_an_unknown_value_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TI_QAT_ISA", "avx3")
+    with pytest.raises(OperatorError, match='TI_QAT_ISA: unknown instruction set "avx3"'):
+        run_operator("Gelu", X)
+    with pytest.raises(RuntimeConfigurationError, match=r'^TI_QAT_ISA: unknown instruction set "avx3"'):
+        session_options()
+
+
+def test_an_explicit_choice_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TI_QAT_ISA", "avx3")
+    run_operator("Gelu", X, isa="scalar")
+    session_options(isa="scalar")
+
+
+def test_an_unknown_choice_is_an_error() -> None:
+    with pytest.raises(RuntimeConfigurationError, match='unknown instruction set "neon"; this machine supports scalar'):
+        session_options(isa="neon")
+
+
+def test_a_thread_count_below_one_is_an_error() -> None:
+    with pytest.raises(RuntimeConfigurationError, match="threads: expected 1 or more, found 0"):
+        session_options(threads=0)

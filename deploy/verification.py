@@ -96,13 +96,27 @@ def verify(
         (isa, count): _run_split(artifact, bundle, isa, count, on_progress)
         for isa, count in itertools.product(chosen or (None,), threads)
     }
-    deployed = next(reversed(logits.values()))
-    split, metric = artifact.evaluation, artifact.header.task.metric
     codes = None
     if simulation_dir is not None:
         codes = compare_codes(artifact, bundle, read_simulation(artifact, simulation_dir), on_progress)
+    by_isa = [[logits[isa, count] for isa in chosen] for count in threads]
+    by_threads = [[logits[isa, count] for count in threads] for isa in chosen or (None,)]
+    identical = (_same_over(by_isa), _same_over(by_threads))
+    return _report(artifact, bundle, next(reversed(logits.values())), identical, codes, (chosen, tuple(threads)))
+
+
+def _report(
+    artifact: Artifact,
+    bundle: Bundle,
+    deployed: Array,
+    identical: tuple[bool | None, bool | None],
+    codes: CodeComparison | None,
+    ran: tuple[tuple[str, ...], tuple[int, ...]],
+) -> Verification:
+    split, metric = artifact.evaluation, artifact.header.task.metric
     oracle = _oracle_logits(artifact)
     device = device_figures(bundle, split)
+    figures = bundle.manifest.ternary_linears
     return Verification(
         artifact_digest=artifact.digest,
         rows=split.rows,
@@ -110,10 +124,10 @@ def verify(
         score=score(metric, split.labels, np.argmax(deployed, axis=-1)),
         label_agreement=label_agreement(deployed, split.logits),
         logits_max_abs_difference=float(np.max(np.abs(deployed - split.logits))),
-        isas=chosen,
-        threads=tuple(threads),
-        isa_bit_identical=_same_over([[logits[isa, n] for isa in chosen] for n in threads] if chosen else []),
-        threads_bit_identical=_same_over([[logits[isa, n] for n in threads] for isa in chosen or (None,)]),
+        isas=ran[0],
+        threads=ran[1],
+        isa_bit_identical=identical[0],
+        threads_bit_identical=identical[1],
         oracle_rows=len(oracle),
         oracle_bit_identical=_same(oracle, deployed[: len(oracle)]) if len(oracle) else None,
         simulation=codes,
@@ -121,8 +135,8 @@ def verify(
         latency_rows=device.rows,
         peak_rss_bytes=device.peak_rss_bytes,
         bundle_bytes=bundle.size_bytes,
-        bits_per_weight=bundle.manifest.ternary_linears.bits_per_weight,
-        bits_per_weight_with_scales=bundle.manifest.ternary_linears.bits_per_weight_with_scales,
+        bits_per_weight=figures.bits_per_weight,
+        bits_per_weight_with_scales=figures.bits_per_weight_with_scales,
     )
 
 

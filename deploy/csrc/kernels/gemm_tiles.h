@@ -53,6 +53,30 @@ void pack(const TernaryGemm& gemm, void* packed, size_t begin, size_t end) {
   }
 }
 
+constexpr size_t kBlockGroups = 16;  // packed bytes of a row that are unpacked at once
+
+// dst (group_count, kPanelChannels), first kChannels columns: the channels [channel, channel + kChannels), of which
+// `exist` exist. `unpack(rows, stride, groups, dst)` reads kBlockGroups bytes of kChannels rows.
+template <size_t kChannels, typename Unpack>
+inline void unpack_vector(const TernaryGemm& gemm, size_t channel, size_t exist, uint32_t* dst, Unpack unpack) {
+  const size_t groups = group_count(gemm.k);
+  const uint8_t* rows = gemm.w + channel * groups;
+  size_t g = 0;
+  if (exist >= kChannels) {
+    for (; g + kBlockGroups <= groups; g += kBlockGroups) {
+      unpack(rows + g, groups, kBlockGroups, dst + g * kPanelChannels);
+    }
+  }
+  // Where a whole block would read past a row or past the last channel, a copy stands in.
+  const size_t copied = exist < kChannels ? exist : kChannels;
+  for (; g < groups; g += kBlockGroups) {
+    const size_t left = groups - g < kBlockGroups ? groups - g : kBlockGroups;
+    uint8_t block[kChannels * kBlockGroups] = {};
+    for (size_t c = 0; c < copied; ++c) std::memcpy(block + c * kBlockGroups, rows + c * groups + g, left);
+    unpack(block, kBlockGroups, left, dst + g * kPanelChannels);
+  }
+}
+
 // Scales and bias of one panel, padded so that whole vectors can be read.
 struct PanelEpilogue {
   alignas(64) float w_scale[kPanelChannels];

@@ -20,16 +20,28 @@ inline __m256i spread(__m256i byte_in_lane) {
   return _mm256_and_si256(quad, _mm256_set1_epi32(0x03030303));
 }
 
-// dst (groups, kPanelChannels) of four uint8 in {0, 1, 2}; channels that do not exist hold zeros
-void unpack_panel(const TernaryGemm& gemm, size_t channel, size_t channels, uint32_t* dst) {
-  const size_t groups = group_count(gemm.k);
-  for (size_t c = 0; c < kPanelChannels; c += kLanes) {
-    for (size_t g = 0; g < groups; ++g) {
-      alignas(32) uint32_t bytes[kLanes] = {};
-      for (size_t l = 0; l < kLanes && c + l < channels; ++l) bytes[l] = gemm.w[(channel + c + l) * groups + g];
-      const __m256i lanes = spread(_mm256_load_si256(reinterpret_cast<const __m256i*>(bytes)));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(dst + g * kPanelChannels + c), lanes);
-    }
+inline void store_group(uint32_t* dst, __m256i bytes, int shift) {
+  const __m256i lane = _mm256_and_si256(_mm256_srli_epi32(bytes, shift), _mm256_set1_epi32(0xff));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(dst), spread(lane));
+}
+
+// 16 bytes each of rows 0 and 4
+inline __m256i load_rows(const uint8_t* rows, size_t stride) {
+  return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(rows + 4 * stride),
+                             reinterpret_cast<const __m128i*>(rows));
+}
+
+// dst (groups, kPanelChannels), first 8 columns: the codes of 8 rows, of which 16 bytes can be read
+inline void unpack_block(const uint8_t* rows, size_t stride, size_t groups, uint32_t* dst) {
+  const __m256i a = load_rows(rows, stride), b = load_rows(rows + stride, stride);
+  const __m256i c = load_rows(rows + 2 * stride, stride), d = load_rows(rows + 3 * stride, stride);
+  const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
+  const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
+  // column j: bytes 4 j to 4 j + 3 of all 8 rows, in order
+  const __m256i columns[4] = {_mm256_unpacklo_epi64(ab_low, cd_low), _mm256_unpackhi_epi64(ab_low, cd_low),
+                              _mm256_unpacklo_epi64(ab_high, cd_high), _mm256_unpackhi_epi64(ab_high, cd_high)};
+  for (size_t g = 0; g < groups; ++g) {
+    store_group(dst + g * kPanelChannels, columns[g / kGroup], static_cast<int>(8 * (g % kGroup)));
   }
 }
 
@@ -92,7 +104,9 @@ void multiply(const TernaryGemm& gemm, const void* packed, size_t panel, size_t 
   const size_t channels = gemm.n - channel < kPanelChannels ? gemm.n - channel : kPanelChannels;
   const Scratch scratch(groups * kPanelChannels * sizeof(uint32_t));
   uint32_t* weights = static_cast<uint32_t*>(scratch.data());
-  unpack_panel(gemm, channel, channels, weights);
+  for (size_t c = 0; c < kPanelChannels; c += kLanes) {
+    unpack_vector<kLanes>(gemm, channel + c, c < channels ? channels - c : 0, weights + c, unpack_block);
+  }
   const PanelEpilogue epilogue = panel_epilogue(gemm, channel, channels);
   for (size_t tile = begin; tile < end; ++tile) {
     const int32_t* x = reinterpret_cast<const int32_t*>(static_cast<const char*>(packed) + tile * tile_bytes(gemm.k));

@@ -10,7 +10,6 @@ namespace {
 
 constexpr size_t kVectors = 2;  // 16-channel vectors of a panel
 constexpr size_t kLanes = 16;
-constexpr size_t kGatherGroups = 4;  // packed bytes that one 32-bit gather brings per channel
 
 // One packed byte holds the four codes of one group: spread them over the bytes of a 32-bit lane.
 inline __m512i spread(__m512i byte_in_lane) {
@@ -25,25 +24,26 @@ inline void store_group(uint32_t* dst, __m512i bytes, int shift) {
   _mm512_store_si512(dst, spread(lane));
 }
 
-// dst (groups, kPanelChannels), vector c: channels [channel + 16 c, ...), of which `channels` exist
-void unpack_vector(const TernaryGemm& gemm, size_t channel, size_t channels, uint32_t* dst) {
-  const size_t groups = group_count(gemm.k);
-  const __mmask16 exists = static_cast<__mmask16>((1u << channels) - 1u);
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i offsets = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(groups)));
-  const uint8_t* row = gemm.w + channel * groups;
-  const __m512i zero = _mm512_setzero_si512();
-  size_t g = 0;
-  for (; g + kGatherGroups <= groups; g += kGatherGroups) {
-    const __m512i bytes = _mm512_mask_i32gather_epi32(zero, exists, offsets, row + g, 1);
-    for (size_t i = 0; i < kGatherGroups; ++i) {
-      store_group(dst + (g + i) * kPanelChannels, bytes, static_cast<int>(8 * i));
-    }
-  }
-  for (; g < groups; ++g) {
-    alignas(64) uint32_t bytes[kLanes] = {};
-    for (size_t l = 0; l < channels; ++l) bytes[l] = row[l * groups + g];
-    store_group(dst + g * kPanelChannels, _mm512_load_si512(bytes), 0);
+// 16 bytes each of rows 0, 4, 8 and 12
+inline __m512i load_rows(const uint8_t* rows, size_t stride) {
+  const auto load = [rows, stride](size_t r) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + r * stride));
+  };
+  const __m512i low = _mm512_inserti32x4(_mm512_castsi128_si512(load(0)), load(4), 1);
+  return _mm512_inserti32x4(_mm512_inserti32x4(low, load(8), 2), load(12), 3);
+}
+
+// dst (groups, kPanelChannels), first 16 columns: the codes of 16 rows, of which 16 bytes can be read
+inline void unpack_block(const uint8_t* rows, size_t stride, size_t groups, uint32_t* dst) {
+  const __m512i a = load_rows(rows, stride), b = load_rows(rows + stride, stride);
+  const __m512i c = load_rows(rows + 2 * stride, stride), d = load_rows(rows + 3 * stride, stride);
+  const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+  // column j: bytes 4 j to 4 j + 3 of all 16 rows, in order
+  const __m512i columns[4] = {_mm512_unpacklo_epi64(ab_low, cd_low), _mm512_unpackhi_epi64(ab_low, cd_low),
+                              _mm512_unpacklo_epi64(ab_high, cd_high), _mm512_unpackhi_epi64(ab_high, cd_high)};
+  for (size_t g = 0; g < groups; ++g) {
+    store_group(dst + g * kPanelChannels, columns[g / kGroup], static_cast<int>(8 * (g % kGroup)));
   }
 }
 
@@ -91,10 +91,8 @@ void multiply(const TernaryGemm& gemm, const void* packed, size_t panel, size_t 
   const size_t channels = gemm.n - channel < kPanelChannels ? gemm.n - channel : kPanelChannels;
   const Scratch scratch(groups * kPanelChannels * sizeof(uint32_t));
   uint32_t* weights = static_cast<uint32_t*>(scratch.data());
-  for (size_t v = 0; v < kVectors; ++v) {
-    const size_t before = v * kLanes < channels ? v * kLanes : channels;
-    const size_t exist = channels - before < kLanes ? channels - before : kLanes;
-    unpack_vector(gemm, channel + before, exist, weights + v * kLanes);
+  for (size_t c = 0; c < kPanelChannels; c += kLanes) {
+    unpack_vector<kLanes>(gemm, channel + c, c < channels ? channels - c : 0, weights + c, unpack_block);
   }
   const PanelEpilogue epilogue = panel_epilogue(gemm, channel, channels);
   for (size_t tile = begin; tile < end; ++tile) {

@@ -1,4 +1,6 @@
 // int8 x ternary matrix product in plain C++: the reference, and the kernel of any other processor.
+#include <cstring>
+
 #include "kernels/integer_dot.h"
 #include "kernels/qs8_qc2w_gemm.h"
 #include "kernels/scratch.h"
@@ -17,16 +19,27 @@ void pack(const TernaryGemm& gemm, void* packed, size_t begin, size_t end) {
   widen_rows(gemm.x + first * gemm.k, last - first, gemm.k, gemm.k, dst);
 }
 
+// The four codes of every packed byte.
+struct ByteCodes {
+  int16_t codes[256][4];
+
+  constexpr ByteCodes() : codes() {
+    for (int byte = 0; byte < 256; ++byte) {
+      for (int f = 0; f < 4; ++f) codes[byte][f] = static_cast<int16_t>(((byte >> (2 * f)) & 3) - 1);
+    }
+  }
+};
+
+constexpr ByteCodes kByteCodes;
+
 // dst (kPanelChannels, padded_length(k)); channels that do not exist hold zeros
 void unpack_panel(const TernaryGemm& gemm, size_t channel, size_t channels, int16_t* dst) {
   const size_t row_bytes = (gemm.k + 3) / 4, padded = padded_length(gemm.k);
   for (size_t c = 0; c < kPanelChannels; ++c, dst += padded) {
-    for (size_t i = 0; i < padded; ++i) dst[i] = 0;
-    if (c >= channels) continue;
+    const size_t bytes = c < channels ? row_bytes : 0;
     const uint8_t* row = gemm.w + (channel + c) * row_bytes;
-    for (size_t b = 0; b < row_bytes; ++b) {
-      for (size_t f = 0; f < 4; ++f) dst[4 * b + f] = static_cast<int16_t>(((row[b] >> (2 * f)) & 3) - 1);
-    }
+    for (size_t b = 0; b < bytes; ++b) std::memcpy(dst + 4 * b, kByteCodes.codes[row[b]], sizeof kByteCodes.codes[0]);
+    for (size_t i = 4 * bytes; i < padded; ++i) dst[i] = 0;
   }
 }
 

@@ -53,7 +53,7 @@ class StudentConfig(TrainingConfig):
     from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
     """
 
-    learning_rate: Positive = 2e-4
+    learning_rate: Positive = 4e-4
     scale_learning_rate: Positive = 1e-3
     intervention_fraction: Fraction = 0.25
     calibration_batches: Count = 8

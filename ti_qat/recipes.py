@@ -215,7 +215,7 @@ def _work_directory(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
 
 def _finish(trainer: ResumableTrainer, trained: TrainedModel, splits: _Splits, out: Path) -> TrainingResult:
     """Score the trained model and write it, whole, to `out`."""
-    value = float(trainer.evaluate()["eval_score"])
+    value = trainer.final_score()
     lines = log_lines(trainer.state.log_history)
     with whole_directory(out) as fresh:
         model_directory.save(fresh, trained)

@@ -115,6 +115,12 @@ class ResumableTrainer(Trainer):
             if not torch.isfinite(parameter).all():
                 raise TrainingError(f"after step {self.state.global_step}: {name} is not finite")
 
+    def final_score(self) -> float:
+        """Return the score on the evaluation split after the last step, computed now unless training did."""
+        scores = {entry["step"]: entry["eval_score"] for entry in self.state.log_history if "eval_score" in entry}
+        step = self.state.global_step
+        return float(scores[step] if step in scores else self.evaluate()["eval_score"])
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         """Return `loss_of`, refusing a loss that is not finite."""
         result = self.loss_of(model, inputs, *args, **kwargs)
@@ -143,7 +149,9 @@ def student_optimizer(student: nn.Module, config: StudentConfig) -> torch.optim.
         "plain": {"lr": config.learning_rate, "weight_decay": 0.0},
         "scales": {"lr": config.scale_learning_rate, "weight_decay": 0.0},
     }
-    return torch.optim.AdamW([{"params": members, **settings[kind]} for kind, members in groups.items() if members])
+    return torch.optim.AdamW(
+        [{"params": members, **settings[kind]} for kind, members in groups.items() if members], fused=True
+    )
 
 
 class InterventionTrainer(ResumableTrainer):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from deploy.export import pack as pack_artifact
-from deploy.runtime.machine import peak_rss_bytes
+from deploy.runtime.machine import machine, peak_rss_bytes
 from deploy.runtime.session import ISAS, supported_isas
 from deploy.verification import Verification, passes
 from deploy.verification import verify as verify_bundle
@@ -109,6 +109,7 @@ def _flat(result: Verification) -> dict[str, object]:
         "code_mismatches": codes.get("code_mismatches"),
         "first_divergence": codes.get("first_divergence"),
         "simulated_logits_bit_identical": codes.get("logits_bit_identical"),
+        "machine": machine(),
     }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +24,7 @@ from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Operation, OpKind, execute
 from ti_qat.artifact.evaluation import codes_digest, label_agreement, score, valid_codes
 from ti_qat.artifact.io import Artifact
+from ti_qat.artifact.process import peak_rss_bytes
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int], None]
@@ -193,7 +192,7 @@ def _report(
             for action, price in energy.prices(accelerator).items()
         },
         assumptions=ASSUMPTIONS,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=peak_rss_bytes(),
     )
     return report, values
 
@@ -215,12 +214,6 @@ def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
         logits_max_abs_difference=float(np.max(np.abs(logits - expected))),
         label_agreement=label_agreement(logits, expected),
     )
-
-
-def _peak_rss_bytes() -> int:
-    """Return the largest resident size of this process so far; Linux counts it in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:

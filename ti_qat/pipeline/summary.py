@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -55,7 +53,7 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
         "cycles_per_inference": simulation["cycles_per_inference"],
         "bits_per_weight": verification["bits_per_weight_with_scales"],
         "seconds_per_stage": {name: result.seconds for name, result in results.items()},
-        "machine": describe_machine(),
+        "machine": verification["machine"],
         "versions": {"ti-qat": __version__, **{name: metadata.version(name) for name in REPORTED_PACKAGES}},
     }
     write_whole(run_dir / REPORT_FILE, json.dumps(summary, indent=2) + "\n")
@@ -64,22 +62,3 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
 
 def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("score", "bytes", "peak_rss_bytes", "latency_ms")}
-
-
-def describe_machine() -> dict[str, str | int]:
-    """Return what a reader needs to place a timing: processor, usable cores, system, Python."""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

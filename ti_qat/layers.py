@@ -39,14 +39,18 @@ class _TernaryProduct(torch.autograd.Function):
         return grad_codes, grad_scale, grad_weight, None, None
 
 
-class _TernaryWeight:
+class _TernaryWeight(nn.Module):
     """Mixin of a layer whose `weight` acts as its ternary approximation."""
 
     weight: Tensor
-    training: bool
     granularity: Granularity
     ternary_enabled: bool
     _cached: tuple[tuple[int, int], Quantized] | None
+
+    def train(self, mode: bool = True) -> Self:
+        """Change the mode and forget the codes: a fused optimiser changes weights without a new version."""
+        self._cached = None
+        return super().train(mode)
 
     def ternary_weight(self) -> Quantized:
         """Return the ternary codes and scale of the current weight; remembered outside training."""

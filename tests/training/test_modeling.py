@@ -106,6 +106,16 @@ def test_a_changed_weight_is_ternarised_again(teacher):
     assert torch.equal(linear.ternary_weight().codes, -before)
 
 
+def test_weights_changed_by_the_optimizer_are_ternarised_again(teacher):
+    student = tiny_student(teacher)
+    linear = ternary_linears(student)["pooler"]
+    before = linear.ternary_weight().codes
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1.0, fused=True)
+    student.train()(**tiny_batch()).logits.square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(student.eval() and linear.ternary_weight().codes, before)
+
+
 def test_other_families_are_refused_by_name():
     with pytest.raises(UnsupportedModelError, match="'distilbert' is not served; served: bert"):
         require_served(DistilBertConfig())

@@ -49,6 +49,8 @@ class StudentConfig(TrainingConfig):
     """Quantisation-aware training of the student.
 
     The teacher intervenes during the first `intervention_fraction` of the steps (T in the schedules).
+    One optimiser and one learning rate schedule run through both phases; the paper's code starts the
+    second anew, which on short runs spends its warm-up twice.
     `scale_learning_rate` is that of the binary logarithm of the learned activation scales, which start
     from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
     """

@@ -23,7 +23,7 @@ from ti_qat.artifact.schema import Provenance, Tokenization
 from ti_qat.data import lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
 from ti_qat.evaluation import logits_of, model_inputs, peak_rss_bytes
-from ti_qat.model_directory import TrainedModel
+from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.modeling import encoder_shape, static_quantizers, ternary_linears
 from ti_qat.quantizers import PerTokenQuantizer, Quantized
 from ti_qat.tasks import TextTask
@@ -84,13 +84,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
         encoder=encoder_shape(model.model.config),
         quantization=model.student.quantization,
         tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.tokenizer.pad_token_id),
-        provenance=Provenance(
-            tool_version=__version__,
-            teacher=model.trained.source,
-            method=model.student.method.value,
-            seed=model.trained.seed,
-            training_rows=model.trained.training_rows,
-        ),
+        provenance=_provenance(model.trained, model.student),
         parameters=parameters_of(model.model),
         tokenizer_json=model.tokenizer.backend_tokenizer.to_str(),
         evaluation=evaluation,
@@ -103,6 +97,16 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
         rows=evaluation.rows,
         agreement=agreement(model.model, artifact),
         peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def _provenance(trained: TrainedTask, student: StudentDescription) -> Provenance:
+    return Provenance(
+        tool_version=__version__,
+        teacher=trained.source,
+        method=student.method.value,
+        seed=trained.seed,
+        training_rows=trained.training_rows,
     )
 
 

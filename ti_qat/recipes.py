@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from ti_qat import __version__, model_directory
 from ti_qat.artifact.atomic import whole_directory, write_whole
-from ti_qat.artifact.schema import Quantization
+from ti_qat.artifact.schema import Metric, Quantization
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized, training_order
 from ti_qat.errors import TaskError, TrainingError
@@ -104,31 +104,37 @@ def train(
     trained = teacher.trained.model_copy(
         update={"task": task, "source": teacher_dir.name, "seed": config.seed, "training_rows": len(splits.train)}
     )
-    steps = total_steps(config, len(splits.train))
     settings = _settings("train", config, str(teacher_dir), task, data_dir) | {"method": method.value}
+    with _work_directory(out, settings) as work_dir:
+        trainer = _student_trainer(student, teacher, splits, method, config, task.metric, work_dir)
+        trainer.run()
+        description = StudentDescription(quantization=quantization, method=method)
+        return _finish(trainer, TrainedModel(student, teacher.tokenizer, trained, description), splits, out)
+
+
+def _student_trainer(
+    student: BertForSequenceClassification,
+    teacher: TrainedModel,
+    splits: _Splits,
+    method: Method,
+    config: StudentConfig,
+    metric: Metric,
+    work_dir: Path,
+) -> ResumableTrainer:
     common: dict[str, Any] = {
         "model": student,
         "config": config,
         "tokenizer": teacher.tokenizer,
         "train": splits.train,
         "dev": splits.dev,
-        "metric": task.metric,
+        "metric": metric,
+        "work_dir": work_dir,
         "title": f"student ({method})",
     }
-    with _work_directory(out, settings) as work_dir:
-        trainer: ResumableTrainer = (
-            InterventionTrainer(
-                teacher=teacher.model,
-                schedule=schedule_for(method, int(config.intervention_fraction * steps)),
-                work_dir=work_dir,
-                **common,
-            )
-            if method.distils
-            else ResumableTrainer(work_dir=work_dir, **common)
-        )
-        trainer.run()
-        description = StudentDescription(quantization=quantization, method=method)
-        return _finish(trainer, TrainedModel(student, teacher.tokenizer, trained, description), splits, out)
+    if not method.distils:
+        return ResumableTrainer(**common)
+    intervened_steps = int(config.intervention_fraction * total_steps(config, len(splits.train)))
+    return InterventionTrainer(teacher=teacher.model, schedule=schedule_for(method, intervened_steps), **common)
 
 
 def set_dropout(model: BertForSequenceClassification, probability: float) -> None:

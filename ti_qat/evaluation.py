@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from datasets import Dataset, disable_progress_bars
 
 from ti_qat import model_directory
 from ti_qat.artifact.evaluation import score
+from ti_qat.artifact.process import peak_rss_bytes
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized
 from ti_qat.model_directory import TrainedModel
 from ti_qat.tasks import TextTask
@@ -27,7 +28,10 @@ WARM_UP_ROWS = 3
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """`latency_ms`: median forward pass of one row; `bytes`: the directory's files; `peak_rss_bytes`: this process."""
+    """`latency_ms`: median forward pass of one row on one thread; `bytes`: the directory's files.
+
+    `peak_rss_bytes` is that of this process, which has read the data and run the whole split.
+    """
 
     kind: str
     task: str
@@ -77,19 +81,24 @@ def model_inputs(model: TrainedModel, rows: Dataset, chosen: np.ndarray[Any, Any
     return {name: tensor for name, tensor in batch.items() if name != "labels"}
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread for the duration of the block, as deployment is timed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def latency_ms(model: TrainedModel, rows: Dataset) -> float:
-    """Return the median time of a batch-1 forward pass over the first rows, in milliseconds."""
+    """Return the median time of a batch-1 forward pass on one thread over the first rows, in milliseconds."""
     times_ms = []
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         for row in range(min(len(rows), LATENCY_ROWS + WARM_UP_ROWS)):
             inputs = model_inputs(model, rows, np.array([row]))
             started_s = time.perf_counter()
             model.model(**inputs)
             times_ms.append(1e3 * (time.perf_counter() - started_s))
     return statistics.median(times_ms[WARM_UP_ROWS:] or times_ms)
-
-
-def peak_rss_bytes() -> int:
-    """Return the largest resident set this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

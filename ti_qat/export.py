@@ -18,18 +18,19 @@ from ti_qat import __version__, model_directory
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import Operation, OpKind, execute, hidden_state_names
 from ti_qat.artifact.evaluation import EvaluationSplit, label_agreement, score, valid_codes
+from ti_qat.artifact.process import peak_rss_bytes
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import Provenance, Tokenization
 from ti_qat.data import lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
-from ti_qat.evaluation import logits_of, model_inputs, peak_rss_bytes
+from ti_qat.evaluation import logits_of, model_inputs
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.modeling import encoder_shape, static_quantizers, ternary_linears
 from ti_qat.quantizers import PerTokenQuantizer, Quantized
 from ti_qat.tasks import TextTask
 
 Array = np.ndarray[Any, Any]
-GOLDEN_ROWS = 4  # the NumPy oracle takes seconds a row
+GOLDEN_ROWS = 8
 
 
 @dataclass(frozen=True)

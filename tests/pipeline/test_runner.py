@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ti_qat.pipeline import runner
 from ti_qat.pipeline.runner import RunBusyError, StageError, locked, run_stages
 from ti_qat.pipeline.stages import Stage
 
@@ -84,7 +85,8 @@ def test_unfinished_work_survives_a_retry_but_not_a_change(tmp_path: Path) -> No
     assert [path.name for path in partial.iterdir()] == ["0"]
 
 
-def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOCK_PATIENCE_S", 0.1)
     with locked(tmp_path / "run"), pytest.raises(RunBusyError, match="is at work in this folder"):
         run_stages([], tmp_path / "run", quiet)
     run_stages([], tmp_path / "run", quiet)

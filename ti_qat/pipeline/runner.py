@@ -23,6 +23,8 @@ from ti_qat.artifact.atomic import write_whole
 from ti_qat.pipeline.stages import Stage
 
 STAGES_DIR = "stages"
+# A stage whose run was killed a moment ago is still on its way out.
+LOCK_PATIENCE_S = 10.0
 Announce = Callable[[int, int, Stage, "StageResult | None"], None]
 
 
@@ -54,13 +56,22 @@ def locked(run_dir: Path) -> Iterator[int]:
     run_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunBusyError(f"{run_dir}: another `ti-qat run` is at work in this folder") from error
+        patient_until_s = time.monotonic() + LOCK_PATIENCE_S
+        while not _try_lock(descriptor):
+            if time.monotonic() >= patient_until_s:
+                raise RunBusyError(f"{run_dir}: another `ti-qat run` is at work in this folder")
+            time.sleep(0.05)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def run_stages(stages: Sequence[Stage], run_dir: Path, announce: Announce) -> dict[str, StageResult]:

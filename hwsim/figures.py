@@ -20,7 +20,12 @@ _LOSSES = {
     "loss_attention": "attention scores",
     "loss_logits": "logits",
 }
-_BANDS = ("#e8eef7", "#f7efe0", "#e7f3e8", "#f5e8f0")
+# Where the teacher steps in, as the paper calls it, and the colour of that stretch of steps.
+_INTERVENTIONS = {
+    "output": ("TI-O", "#e8eef7"),
+    "context": ("TI-C", "#f7efe0"),
+    "attention_map": ("TI-M", "#e7f3e8"),
+}
 
 
 def training(curves: Mapping[str, Sequence[TrainingPoint]]) -> Figures:
@@ -44,14 +49,23 @@ def _curve(name: str, points: Sequence[TrainingPoint]) -> go.Figure:
         yaxis={"title": "loss", "type": "log"},
         yaxis2={"title": "score", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"},
     )
-    phases = [point for point in points if point.intervention is not None]
-    start = 0
-    for number, (phase, members) in enumerate(groupby(phases, key=lambda point: point.intervention)):
-        end = [point.step for point in members][-1]
-        band = {"fillcolor": _BANDS[number % len(_BANDS)], "layer": "below", "line_width": 0}
-        figure.add_vrect(x0=start, x1=end, annotation_text=phase, annotation_position="top left", **band)
-        start = end
+    _shade_interventions(figure, points)
     return figure
+
+
+def _shade_interventions(figure: go.Figure, points: Sequence[TrainingPoint]) -> None:
+    """Shade the steps with a teacher's intervention; its name runs upwards, since a phase may be short."""
+    told = [point for point in points if point.intervention is not None]
+    start = 0
+    for phase, members in groupby(told, key=lambda point: point.intervention):
+        end = [point.step for point in members][-1]
+        if phase in _INTERVENTIONS:
+            label, colour = _INTERVENTIONS[phase]
+            figure.add_vrect(
+                x0=start, x1=end, fillcolor=colour, layer="below", line_width=0,
+                annotation={"text": label, "textangle": -90}, annotation_position="bottom left",
+            )  # fmt: skip
+        start = end
 
 
 def simulation(result: Simulation) -> Figures:
@@ -71,8 +85,8 @@ def simulation(result: Simulation) -> Figures:
                 "word embedding": memory.word_embedding_bytes,
                 "other parameters": memory.other_parameter_bytes,
                 "activations at their peak": memory.activation_peak_bytes,
-                "weight buffer": result.accelerator.weight_buffer_bytes,
-                "activation buffer": result.accelerator.activation_buffer_bytes,
+                "capacity of the weight buffer": result.accelerator.weight_buffer_bytes,
+                "capacity of the activation buffer": result.accelerator.activation_buffer_bytes,
             },
             1e-3,
             ordered=False,

@@ -34,6 +34,25 @@ def _announce(number: int, total: int, stage: Stage, result: StageResult | None)
     click.echo(f"[{number}/{total}] {stage.title}: {state}", err=True)
 
 
+def as_text(summary: dict[str, Any]) -> str:
+    """Return report.json's main figures as a few lines of text."""
+    lines = [f"{'':10}{summary['metric']:>10}{'size':>12}{'peak memory':>13}{'latency':>12}"]
+    for stage, row in summary["stages"].items():
+        size_mb, peak_mb = row["bytes"] / 1e6, row["peak_rss_bytes"] / 1e6
+        lines.append(f"{stage:10}{row['score']:10.4f}{size_mb:9.2f} MB{peak_mb:10.1f} MB{row['latency_ms']:9.2f} ms")
+    agreement = summary["agreement"]
+    energy_uj = summary["energy_pj_per_inference"] / 1e6
+    return "\n".join(
+        [
+            *lines,
+            f"codes: {agreement['code_mismatches']} of {agreement['codes_compared']:,} differ between simulator and CPU",
+            f"labels: as the torch student's on {agreement['label_agreement']:.2%} of rows",
+            f"accelerator: {summary['cycles_per_inference']:,.0f} cycles, {energy_uj:.1f} uJ an inference",
+            f"ternary linears: {summary['bits_per_weight']:.3f} bits a weight on disk, scales included",
+        ]
+    )
+
+
 @click.command(short_help="Run the whole pipeline of a configuration file; resumes where it was killed.")
 @click.argument("configuration", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -55,4 +74,5 @@ def run(configuration: Path, run_dir: Path, overrides: tuple[str, ...], as_json:
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
-        click.echo(f"{run_dir / 'report.html'}")
+        click.echo(as_text(summary))
+        click.echo(f"report: {run_dir / 'report.html'}")

@@ -45,7 +45,7 @@ def as_text(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
-            f"codes: {agreement['code_mismatches']} of {agreement['codes_compared']:,} differ between simulator and CPU",
+            f"codes: {agreement['code_mismatches']} of {agreement['codes_compared']:,} differ, simulator to CPU",
             f"labels: as the torch student's on {agreement['label_agreement']:.2%} of rows",
             f"accelerator: {summary['cycles_per_inference']:,.0f} cycles, {energy_uj:.1f} uJ an inference",
             f"ternary linears: {summary['bits_per_weight']:.3f} bits a weight on disk, scales included",

@@ -8,7 +8,7 @@ import warnings
 import onnxruntime as ort
 
 from deploy.bundle import MODEL_FILE, Bundle, BundleError
-from deploy.runtime.library import library_path
+from deploy.runtime.operator_library import library_path
 
 # Key of the session option that names an instruction set (deploy/csrc/ort/register.cpp).
 ISA_OPTION = "ti_qat.isa"

@@ -13,6 +13,8 @@ from deploy.runtime.operator_library import library_path
 # Key of the session option that names an instruction set (deploy/csrc/ort/register.cpp).
 ISA_OPTION = "ti_qat.isa"
 ISA_VARIABLE = "TI_QAT_ISA"
+# Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
+MAX_THREADS = 1024
 ISAS = ("scalar", "avx2", "avx512vnni")
 
 
@@ -25,8 +27,8 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
 
     Raises RuntimeConfigurationError for an instruction set that is unknown or not supported here.
     """
-    if threads is not None and threads < 1:
-        raise RuntimeConfigurationError(f"threads: expected 1 or more, found {threads}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise RuntimeConfigurationError(f"threads: expected 1 to {MAX_THREADS}, found {threads}")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1

@@ -42,5 +42,6 @@ def test_an_unknown_choice_is_an_error() -> None:
 
 
 def test_a_thread_count_below_one_is_an_error() -> None:
-    with pytest.raises(RuntimeConfigurationError, match="threads: expected 1 or more, found 0"):
-        session_options(threads=0)
+    for threads in (0, 9999):
+        with pytest.raises(RuntimeConfigurationError, match=f"threads: expected 1 to 1024, found {threads}"):
+            session_options(threads=threads)

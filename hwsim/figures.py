@@ -25,6 +25,7 @@ _INTERVENTIONS = {
     "output": ("TI-O", "#e8eef7"),
     "context": ("TI-C", "#f7efe0"),
     "attention_map": ("TI-M", "#e7f3e8"),
+    "stochastic": ("TI at random", "#f0eaf5"),
 }
 
 

@@ -14,10 +14,10 @@ from ti_qat.evaluation import EvaluationResult
 from ti_qat.evaluation import evaluate as evaluate_directory
 from ti_qat.export import ExportResult
 from ti_qat.export import export as export_student
-from ti_qat.intervention import Method
 from ti_qat.recipes import TrainingResult
 from ti_qat.recipes import teach as teach_model
 from ti_qat.recipes import train as train_student
+from ti_qat.schedules import Method
 from ti_qat.tasks import find_task
 
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,13 @@ from ti_qat.errors import ConfigurationError
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+class WeightQuantizer(StrEnum):
+    """How a float weight becomes a ternary code and a scale; `ti_qat.quantizers` holds the formulas."""
+
+    TWN = "twn"
+    MEAN_ABS = "mean_abs"
 
 
 class TrainingConfig(BaseModel):
@@ -48,7 +56,8 @@ class TeacherConfig(TrainingConfig):
 class StudentConfig(TrainingConfig):
     """Quantisation-aware training of the student.
 
-    The teacher intervenes during the first `intervention_fraction` of the steps (T in the schedules).
+    The teacher intervenes during the first T steps: `intervention_steps`, or where that is not given
+    `intervention_fraction` of them all.
     One optimiser and one learning rate schedule run through both phases; the paper's code starts the
     second anew, which on short runs spends its warm-up twice.
     `scale_learning_rate` is that of the binary logarithm of the learned activation scales, which start
@@ -58,8 +67,10 @@ class StudentConfig(TrainingConfig):
     learning_rate: Positive = 4e-4
     scale_learning_rate: Positive = 1e-3
     intervention_fraction: Fraction = 0.25
+    intervention_steps: Annotated[int, Field(ge=0)] | None = None
     calibration_batches: Count = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN
     linear_weights: Granularity = Granularity.PER_ROW
     word_embedding: Granularity = Granularity.PER_ROW
     activations: ActivationScaling = ActivationScaling.STATIC

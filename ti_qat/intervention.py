@@ -1,8 +1,7 @@
 """Teacher intervention: the teacher's own values replace the student's inside attention.
 
 Kim et al.: Teacher Intervention, improving convergence of quantization aware training for ultra-low
-precision transformers (EACL 2023). What is replaced depends on the global step alone, so a resumed run
-intervenes exactly as the uninterrupted one.
+precision transformers (EACL 2023). `ti_qat.schedules` says at which step which values.
 """
 
 from __future__ import annotations
@@ -10,87 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
 from ti_qat.errors import UnsupportedModelError
 from ti_qat.modeling import AttentionTap, attach_taps
-
-
-class InterventionPoint(StrEnum):
-    """What of the student's attention the teacher replaces."""
-
-    ATTENTION_MAP = "attention_map"  # TI-M: the probabilities, before dropout and quantiser
-    CONTEXT = "context"  # TI-C: probabilities times values, the input of the output projection
-    OUTPUT = "output"  # TI-O: the output projection's result, before dropout, residual and LayerNorm
-
-
-class Method(StrEnum):
-    """How the student is trained."""
-
-    TI_G = "ti-g"
-    TI_M = "ti-m"
-    TI_C = "ti-c"
-    TI_O = "ti-o"
-    KD = "kd"  # distillation without intervention
-    NONE = "none"  # cross-entropy with the labels only
-
-    @property
-    def distils(self) -> bool:
-        """Whether the teacher's values enter the loss."""
-        return self is not Method.NONE
-
-
-class Schedule(Protocol):
-    """Says where the teacher intervenes at a step."""
-
-    def point(self, step: int) -> InterventionPoint | None:
-        """Return the point of intervention at the 0-based `step`, None for none."""
-        ...
-
-
-@dataclass(frozen=True)
-class ConstantSchedule:
-    """One point for the first `steps` steps."""
-
-    where: InterventionPoint | None
-    steps: int
-
-    def point(self, step: int) -> InterventionPoint | None:
-        """Return the one point, None from `steps` on."""
-        return self.where if step < self.steps else None
-
-
-@dataclass(frozen=True)
-class GradualSchedule:
-    """TI-G: the output for the first sixth of `steps`, the context to a third, the attention map to the end."""
-
-    steps: int
-
-    def point(self, step: int) -> InterventionPoint | None:
-        """Return the point that `step` falls to, None from `steps` on."""
-        if step >= self.steps:
-            return None
-        if 6 * step < self.steps:
-            return InterventionPoint.OUTPUT
-        if 3 * step < self.steps:
-            return InterventionPoint.CONTEXT
-        return InterventionPoint.ATTENTION_MAP
-
-
-_CONSTANT = {
-    Method.TI_M: InterventionPoint.ATTENTION_MAP,
-    Method.TI_C: InterventionPoint.CONTEXT,
-    Method.TI_O: InterventionPoint.OUTPUT,
-}
-
-
-def schedule_for(method: Method, steps: int) -> Schedule:
-    """Return the schedule of `method` whose intervention ends after `steps` steps."""
-    return GradualSchedule(steps) if method is Method.TI_G else ConstantSchedule(_CONSTANT.get(method), steps)
+from ti_qat.schedules import InterventionPoint
 
 
 @dataclass

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ti_qat.artifact.schema import Granularity
+from ti_qat.config import WeightQuantizer
 from ti_qat.quantizers import Mode, Quantized, Quantizer, ternarize
 
 
@@ -44,6 +45,7 @@ class _TernaryWeight(nn.Module):
 
     weight: Tensor
     granularity: Granularity
+    weight_quantizer: WeightQuantizer
     ternary_enabled: bool
     _cached: tuple[tuple[int, int], Quantized] | None
 
@@ -52,13 +54,20 @@ class _TernaryWeight(nn.Module):
         self._cached = None
         return super().train(mode)
 
+    def _set_ternary(self, granularity: Granularity, weight_quantizer: WeightQuantizer) -> None:
+        self.granularity, self.weight_quantizer = granularity, weight_quantizer
+        self.ternary_enabled, self._cached = True, None
+
+    def _ternarize(self, weight: Tensor) -> Quantized:
+        return ternarize(weight, self.granularity, self.weight_quantizer)
+
     def ternary_weight(self) -> Quantized:
         """Return the ternary codes and scale of the current weight; remembered outside training."""
         if self.training:
-            return ternarize(self.weight, self.granularity)
+            return self._ternarize(self.weight)
         state = (self.weight.data_ptr(), self.weight._version)
         if self._cached is None or self._cached[0] != state:
-            self._cached = (state, ternarize(self.weight, self.granularity))
+            self._cached = (state, self._ternarize(self.weight))
         return self._cached[1]
 
 
@@ -66,11 +75,13 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
     """Linear layer on int8 input codes and ternary weight codes, x (..., K) to (..., N)."""
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear, granularity: Granularity, quantizer: Quantizer) -> Self:
+    def from_linear(
+        cls, linear: nn.Linear, granularity: Granularity, weight_quantizer: WeightQuantizer, quantizer: Quantizer
+    ) -> Self:
         """Take over the parameters of `linear`; its input passes through `quantizer`."""
         layer = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         layer.weight, layer.bias = linear.weight, linear.bias
-        layer.granularity, layer.ternary_enabled, layer._cached = granularity, True, None
+        layer._set_ternary(granularity, weight_quantizer)
         # Not a registered child: query, key and value share one quantiser, which the model owns.
         layer._quantizer = (quantizer,)
         return layer
@@ -96,11 +107,13 @@ class TernaryEmbedding(_TernaryWeight, nn.Embedding):
     """Embedding table of ternary codes with one scale per row (or for the table), ids to (..., H)."""
 
     @classmethod
-    def from_embedding(cls, embedding: nn.Embedding, granularity: Granularity) -> Self:
+    def from_embedding(
+        cls, embedding: nn.Embedding, granularity: Granularity, weight_quantizer: WeightQuantizer
+    ) -> Self:
         """Take over the table of `embedding`."""
         layer = cls(embedding.num_embeddings, embedding.embedding_dim, embedding.padding_idx, device="meta")
         layer.weight = embedding.weight
-        layer.granularity, layer.ternary_enabled, layer._cached = granularity, True, None
+        layer._set_ternary(granularity, weight_quantizer)
         return layer
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -110,7 +123,7 @@ class TernaryEmbedding(_TernaryWeight, nn.Embedding):
             return rows
         if self.training and self.granularity is Granularity.PER_ROW:
             # Only the rows in use: ternarising the whole table costs more than the rest of a step.
-            flat = ternarize(rows.reshape(-1, rows.shape[-1]), self.granularity)
+            flat = self._ternarize(rows.reshape(-1, rows.shape[-1]))
             ternary = (flat.codes * flat.scale[:, None]).reshape(rows.shape)
         else:
             table = self.ternary_weight()

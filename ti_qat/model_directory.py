@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from ti_qat.artifact.schema import Quantization
+from ti_qat.config import WeightQuantizer
 from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
-from ti_qat.intervention import Method
 from ti_qat.modeling import make_student, require_served
+from ti_qat.schedules import Method
 from ti_qat.tasks import TextTask
 
 TASK_FILE, STUDENT_FILE, WEIGHTS_FILE = "task.json", "student.json", "model.safetensors"
@@ -44,6 +45,7 @@ class StudentDescription(BaseModel):
 
     quantization: Quantization
     method: Method
+    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN  # older directories do not say
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def load(directory: Path) -> TrainedModel:
     require_served(config)
     model = BertForSequenceClassification(config)
     if student is not None:
-        model = make_student(model, student.quantization)
+        model = make_student(model, student.quantization, student.weight_quantizer)
     try:
         model.load_state_dict(safetensors.torch.load_file(directory / WEIGHTS_FILE))
     except (OSError, SafetensorError, RuntimeError) as error:

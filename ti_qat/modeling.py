@@ -26,6 +26,7 @@ from transformers.masking_utils import eager_mask
 
 from ti_qat.artifact import numerics
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Quantization
+from ti_qat.config import WeightQuantizer
 from ti_qat.errors import UnsupportedModelError
 from ti_qat.layers import TernaryEmbedding, TernaryLinear
 from ti_qat.quantizers import PerTokenQuantizer, ProbabilityQuantizer, Quantized, Quantizer, StaticQuantizer
@@ -165,31 +166,41 @@ def attach_taps(model: BertForSequenceClassification) -> list[AttentionTap]:
     return taps
 
 
-def make_student(teacher: BertForSequenceClassification, quantization: Quantization) -> BertForSequenceClassification:
+def make_student(
+    teacher: BertForSequenceClassification,
+    quantization: Quantization,
+    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN,
+) -> BertForSequenceClassification:
     """Return a copy of `teacher` with ternary weights and quantised activations, not yet calibrated."""
     require_served(teacher.config)
     student = copy.deepcopy(teacher)
     student.set_attn_implementation(ATTENTION_NAME)
     embeddings = student.bert.embeddings
     embeddings.word_embeddings = TernaryEmbedding.from_embedding(
-        embeddings.word_embeddings, quantization.word_embedding
+        embeddings.word_embeddings, quantization.word_embedding, weight_quantizer
     )
     for layer in student.bert.encoder.layer:
         quantizers = AttentionQuantizers(quantization.activations)
         layer.attention.self.quantizers = quantizers
         for path in LAYER_LINEARS.values():
             shared = quantizers.input if path.startswith("attention.self.") else None
-            _replace_linear(layer, path, quantization, shared)
-    _replace_linear(student.bert, "pooler.dense", quantization, None)
+            _replace_linear(layer, path, quantization, weight_quantizer, shared)
+    _replace_linear(student.bert, "pooler.dense", quantization, weight_quantizer, None)
     return student
 
 
-def _replace_linear(parent: nn.Module, path: str, quantization: Quantization, shared: Quantizer | None) -> None:
+def _replace_linear(
+    parent: nn.Module,
+    path: str,
+    quantization: Quantization,
+    weight_quantizer: WeightQuantizer,
+    shared: Quantizer | None,
+) -> None:
     """Put a ternary linear in the place of the one at `path`; without `shared` it owns its quantiser."""
     owner_path, _, name = path.rpartition(".")
     owner = parent.get_submodule(owner_path)
     quantizer = shared or input_quantizer(quantization.activations)
-    layer = TernaryLinear.from_linear(getattr(owner, name), quantization.linear_weights, quantizer)
+    layer = TernaryLinear.from_linear(getattr(owner, name), quantization.linear_weights, weight_quantizer, quantizer)
     if shared is None:
         layer.input_quantizer = quantizer
     setattr(owner, name, layer)

@@ -7,7 +7,7 @@ Rounding is straight-through. Values that are not finite stay visible: they give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ti_qat.artifact import numerics
 from ti_qat.artifact.schema import Granularity
+from ti_qat.config import WeightQuantizer
 
 TERNARY_THRESHOLD_FACTOR = 0.7
 CODE_MAX = float(numerics.CODE_MAX)
@@ -34,21 +35,46 @@ class Quantized:
     scale: Tensor
 
 
-def ternarize(weight: Tensor, granularity: Granularity) -> Quantized:
-    """Return the ternary weight network (TWN) of `weight`, float32 (N, K).
+def _twn(groups: Tensor) -> Quantized:
+    """Return the codes of `groups` (G, K) and one scale a group, (G,), as a ternary weight network.
 
-    Li, Zhang, Liu: Ternary Weight Networks (2016). The threshold is 0.7 mean|w| over a row or over the
-    tensor; the code is sign(w) where |w| exceeds it strictly; the scale is the mean |w| of the survivors.
-    Returns codes (N, K) in {-1, 0, 1} and scale (N,) or (1,): 0 where nothing survives, NaN where a
-    weight is not finite.
+    Li, Zhang, Liu: Ternary Weight Networks (2016). The threshold is 0.7 mean|w|; the code is sign(w) where
+    |w| exceeds it strictly; the scale is the mean |w| of the survivors, 0 where there are none.
     """
-    magnitude = weight.detach().abs()
-    if granularity is Granularity.PER_TENSOR:
-        magnitude = magnitude.reshape(1, -1)
+    magnitude = groups.abs()
     threshold = TERNARY_THRESHOLD_FACTOR * magnitude.mean(dim=-1, keepdim=True)
-    survives = (magnitude > threshold).to(weight.dtype)
+    survives = (magnitude > threshold).to(groups.dtype)
     scale = (magnitude * survives).sum(dim=-1) / survives.sum(dim=-1).clamp(min=1)
-    return Quantized(weight.detach().sign() * survives.reshape(weight.shape), scale)
+    return Quantized(groups.sign() * survives, scale)
+
+
+def _mean_abs(groups: Tensor) -> Quantized:
+    """Return the codes of `groups` (G, K) and one scale a group, (G,), by the mean magnitude.
+
+    Ma et al.: The Era of 1-bit LLMs, all large language models are in 1.58 bits (2024). The scale is
+    mean|w|, the code clip(rint(w / scale), -1, 1), ties to even: a weight of half the mean is 0.
+    """
+    scale = groups.abs().mean(dim=-1)
+    divisor = scale.where(scale > 0, 1.0)  # a group of zeros has codes 0, without the paper's epsilon
+    return Quantized((groups / divisor[:, None]).round().clamp(-1, 1), scale)
+
+
+WEIGHT_QUANTIZERS: Mapping[WeightQuantizer, Callable[[Tensor], Quantized]] = {
+    WeightQuantizer.TWN: _twn,
+    WeightQuantizer.MEAN_ABS: _mean_abs,
+}
+
+
+def ternarize(weight: Tensor, granularity: Granularity, quantizer: WeightQuantizer = WeightQuantizer.TWN) -> Quantized:
+    """Return the ternary approximation of `weight`, float32 (N, K), without a gradient.
+
+    Returns codes (N, K) in {-1, 0, 1} and scale (N,) or, per tensor, (1,): 0 where all codes are, not
+    finite where a weight is not.
+    """
+    latent = weight.detach()
+    groups = latent.reshape(1, -1) if granularity is Granularity.PER_TENSOR else latent
+    quantized = WEIGHT_QUANTIZERS[quantizer](groups)
+    return Quantized(quantized.codes.reshape(weight.shape), quantized.scale)
 
 
 class _QuantizeStraightThrough(torch.autograd.Function):

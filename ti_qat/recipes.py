@@ -21,12 +21,12 @@ from ti_qat.artifact.atomic import whole_directory, write_whole
 from ti_qat.artifact.schema import Metric, Quantization
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized, training_order
-from ti_qat.errors import TaskError, TrainingError
-from ti_qat.intervention import Method, schedule_for
+from ti_qat.errors import ConfigurationError, TaskError, TrainingError
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.modeling import make_student, static_quantizers
 from ti_qat.progress import LOG_FILE, log_lines
 from ti_qat.quantizers import Mode, activation_mode
+from ti_qat.schedules import Method, Schedule, schedule_for
 from ti_qat.tasks import TextTask
 from ti_qat.training import InterventionTrainer, ResumableTrainer, total_steps
 
@@ -89,26 +89,29 @@ def train(
 ) -> TrainingResult:
     """Train the ternary student of the teacher at `teacher_dir` into the student directory `out`.
 
-    Raises `UnsupportedModelError`, `TaskError` or `TrainingError`. Killed, it goes on when called again.
+    Raises `UnsupportedModelError`, `TaskError`, `ConfigurationError` or `TrainingError`. Killed, it goes on
+    when called again.
     """
     _prepare_process(config)
     teacher = model_directory.load_teacher(teacher_dir)
     model_directory.require_same_labels(task, teacher)
     splits = _read_splits(task, data_dir, teacher.tokenizer, teacher.trained.max_length)
+    intervened_steps = steps_of_intervention(config, total_steps(config, len(splits.train)))
+    schedule = schedule_for(method, intervened_steps, config.seed)
     quantization = Quantization(
         linear_weights=config.linear_weights, word_embedding=config.word_embedding, activations=config.activations
     )
-    student = make_student(teacher.model, quantization)
+    student = make_student(teacher.model, quantization, config.weight_quantizer)
     set_dropout(student, config.dropout)
     calibrate(student, splits.train, teacher.tokenizer, config)
     trained = teacher.trained.model_copy(
         update={"task": task, "source": teacher_dir.name, "seed": config.seed, "training_rows": len(splits.train)}
     )
+    description = StudentDescription(quantization=quantization, method=method, weight_quantizer=config.weight_quantizer)
     settings = _settings("train", config, str(teacher_dir), task, data_dir) | {"method": method.value}
     with _work_directory(out, settings) as work_dir:
-        trainer = _student_trainer(student, teacher, splits, method, config, task.metric, work_dir)
+        trainer = _student_trainer(student, teacher, splits, method, schedule, config, task.metric, work_dir)
         trainer.run()
-        description = StudentDescription(quantization=quantization, method=method)
         return _finish(trainer, TrainedModel(student, teacher.tokenizer, trained, description), splits, out)
 
 
@@ -117,6 +120,7 @@ def _student_trainer(
     teacher: TrainedModel,
     splits: _Splits,
     method: Method,
+    schedule: Schedule,
     config: StudentConfig,
     metric: Metric,
     work_dir: Path,
@@ -133,8 +137,18 @@ def _student_trainer(
     }
     if not method.distils:
         return ResumableTrainer(**common)
-    intervened_steps = int(config.intervention_fraction * total_steps(config, len(splits.train)))
-    return InterventionTrainer(teacher=teacher.model, schedule=schedule_for(method, intervened_steps), **common)
+    return InterventionTrainer(teacher=teacher.model, schedule=schedule, **common)
+
+
+def steps_of_intervention(config: StudentConfig, steps: int) -> int:
+    """Return T, the steps with intervention among `steps`; raise `ConfigurationError` where it is more than all."""
+    if config.intervention_steps is None:
+        return int(config.intervention_fraction * steps)
+    if config.intervention_steps > steps:
+        raise ConfigurationError(
+            f"intervention_steps: expected at most the run's {steps} steps, found {config.intervention_steps}"
+        )
+    return config.intervention_steps
 
 
 def set_dropout(model: BertForSequenceClassification, probability: float) -> None:

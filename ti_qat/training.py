@@ -27,8 +27,9 @@ from ti_qat.config import StudentConfig, TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, training_order
 from ti_qat.distillation import transformer_loss
 from ti_qat.errors import TrainingError
-from ti_qat.intervention import AttentionRecorder, Schedule, TeacherIntervention
+from ti_qat.intervention import AttentionRecorder, TeacherIntervention
 from ti_qat.progress import LOG_FILE, CurveLog, ProgressLine
+from ti_qat.schedules import Schedule, phase
 
 EVALUATION_BATCH_ROWS = 64
 SCALE_PARAMETER = "log2_scale"
@@ -202,8 +203,7 @@ class InterventionTrainer(ResumableTrainer):
         """Add the terms of the loss, means since the last entry, and the point of intervention."""
         if "loss" in logs and self._summed_steps:
             logs |= {name: total / self._summed_steps for name, total in self._sums.items()}
-            point = self._schedule.point(self.state.global_step - 1)
-            logs["intervention"] = "none" if point is None else point.value
+            logs["intervention"] = phase(self._schedule, self.state.global_step - 1)
             self._sums.clear()
             self._summed_steps = 0
         super().log(logs, start_time)

@@ -13,7 +13,8 @@ import pytest
 
 from hwsim.config import read_accelerator
 from hwsim.errors import SimulatorError
-from hwsim.report import HTML_FILE, JSON_FILE, report_run
+from hwsim.figures import training
+from hwsim.report import HTML_FILE, JSON_FILE, TrainingPoint, report_run
 from hwsim.simulate import simulate, write_simulation
 from tests.builders import tiny_artifact
 
@@ -108,3 +109,11 @@ def test_browser_draws_every_figure_without_a_console_message(run_dir: Path, tmp
         assert drawn, name
         assert int(drawn.group(1)) <= width_pixels, name
         assert re.search(r'<path class="js-line"|<g class="point"><path', body), name
+
+
+def test_every_phase_of_intervention_is_a_named_band() -> None:
+    phases = ["output", "context", "attention_map", "stochastic", "none"]
+    points = [TrainingPoint(step=10 * (i + 1), loss=1.0, intervention=phase) for i, phase in enumerate(phases)]
+    layout = training({"student": points})["student_training"].layout
+    assert [annotation.text for annotation in layout.annotations] == ["TI-O", "TI-C", "TI-M", "TI at random"]
+    assert [(band.x0, band.x1) for band in layout.shapes] == [(0, 10), (10, 20), (20, 30), (30, 40)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from ti_qat.errors import ConfigurationError
 from ti_qat.pipeline.config import as_set_options, read_configuration
 from ti_qat.pipeline.stages import plan
+from ti_qat.schedules import Method
 
 MINIMAL = '[task]\nname = "sst2"\ndata = "glue"\n[model]\npath = "some/model"\n'
 
@@ -29,6 +32,18 @@ def test_overrides_reach_nested_keys_with_their_types(tmp_path: Path) -> None:
     config = read_configuration(file, overrides)
     assert config.student.settings == {"learning_rate": 2e-5}
     assert (config.student.method, config.simulation.limit, config.teacher.settings["seed"]) == ("kd", 7, 3)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_every_method_can_be_configured_and_reaches_the_verb(tmp_path: Path, method: Method) -> None:
+    config = read_configuration(write(tmp_path, MINIMAL), [f"student.method={method.value}"])
+    train = next(stage for stage in plan(config, tmp_path, tmp_path / "run") if stage.name == "student").argv
+    assert train[train.index("--method") + 1] == method.value
+
+
+def test_reading_a_configuration_needs_no_torch() -> None:
+    code = "import sys, ti_qat.pipeline.command; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from tests.builders import WORDS, tiny_quantization, tiny_shape, tiny_tokenizer_json
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Metric
+from ti_qat.config import WeightQuantizer
 from ti_qat.modeling import make_student, static_quantizers
 from ti_qat.quantizers import Mode, activation_mode
 from ti_qat.tasks import TextTask
@@ -61,10 +62,11 @@ def tiny_student(
     teacher: BertForSequenceClassification,
     activations: ActivationScaling = ActivationScaling.STATIC,
     weights: Granularity = Granularity.PER_ROW,
+    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN,
 ) -> BertForSequenceClassification:
     """A calibrated student without dropout."""
     quantization = tiny_quantization(linear_weights=weights, word_embedding=weights, activations=activations)
-    student = make_student(teacher, quantization).eval()
+    student = make_student(teacher, quantization, weight_quantizer).eval()
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -7,26 +7,33 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from tests.training.models import TASK, tiny_batch, tiny_student, tiny_teacher, tiny_tokenizer, write_data
-from ti_qat import model_directory
+from ti_qat import commands, model_directory
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
 from ti_qat.cli import main
+from ti_qat.config import WeightQuantizer
 from ti_qat.errors import TaskError, TrainingError
 from ti_qat.evaluation import evaluate
 from ti_qat.export import export, parameters_of
-from ti_qat.intervention import Method
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
+from ti_qat.recipes import TrainingResult
+from ti_qat.schedules import Method
 
 TRAINED = TrainedTask(task=TASK, max_length=9, source="random", seed=0, training_rows=24)
 
 
-def save_student(directory, activations=ActivationScaling.STATIC, weights=Granularity.PER_ROW):
-    student = tiny_student(tiny_teacher(), activations, weights)
+def save_student(
+    directory,
+    activations=ActivationScaling.STATIC,
+    weights=Granularity.PER_ROW,
+    weight_quantizer=WeightQuantizer.TWN,
+):
+    student = tiny_student(tiny_teacher(), activations, weights, weight_quantizer)
     quantization = Quantization(linear_weights=weights, word_embedding=weights, activations=activations)
     directory.mkdir()
-    description = StudentDescription(quantization=quantization, method=Method.TI_G)
+    description = StudentDescription(quantization=quantization, method=Method.TI_G, weight_quantizer=weight_quantizer)
     model_directory.save(directory, TrainedModel(student, tiny_tokenizer(), TRAINED, description))
     return student
 
@@ -36,18 +43,25 @@ def data(tmp_path):
     return write_data(tmp_path / "data")
 
 
+# Share of codes, and steps. Under mean_abs one tie in 19186 codes falls on torch's other side at the input of
+# layer 1, and this tiny network carries it on to the rest of its row: 143 codes, by up to two steps.
+LARGEST_DISAGREEMENT = {WeightQuantizer.TWN: (0.002, 1), WeightQuantizer.MEAN_ABS: (0.01, 2)}
+
+
+@pytest.mark.parametrize("weight_quantizer", list(WeightQuantizer))
 @pytest.mark.parametrize("weights", list(Granularity))
 @pytest.mark.parametrize("activations", list(ActivationScaling))
-def test_the_oracle_runs_the_exported_student(tmp_path, data, activations, weights):
-    student = save_student(tmp_path / "student", activations, weights)
+def test_the_oracle_runs_the_exported_student(tmp_path, data, activations, weights, weight_quantizer):
+    student = save_student(tmp_path / "student", activations, weights, weight_quantizer)
     result = export(tmp_path / "student", None, data, tmp_path / "artifact")
     artifact = io.load(tmp_path / "artifact")
     assert artifact.digest == result.digest
     assert artifact.header.provenance.method == "ti-g"
     agreement = result.agreement
     assert agreement.codes_compared > 5000
-    assert agreement.codes_different <= 0.002 * agreement.codes_compared
-    assert agreement.largest_code_difference <= 1
+    share, code_steps = LARGEST_DISAGREEMENT[weight_quantizer]
+    assert agreement.codes_different <= share * agreement.codes_compared
+    assert agreement.largest_code_difference <= code_steps
     assert agreement.label_agreement == 1
     rows, inputs = next(artifact.evaluation.batches(24))
     logits = execute(artifact.encoder, KERNELS, artifact.parameters, inputs)
@@ -72,6 +86,28 @@ def test_parameters_are_those_of_the_reloaded_student(tmp_path):
     again = parameters_of(model_directory.load(tmp_path / "student").model)
     for name, array in parameters_of(student).items():
         np.testing.assert_array_equal(again[name], array)
+
+
+def test_codes_are_those_of_the_quantizer_that_the_directory_names(tmp_path, data):
+    student = save_student(tmp_path / "student", weight_quantizer=WeightQuantizer.MEAN_ABS)
+    assert json.loads((tmp_path / "student" / "student.json").read_text())["weight_quantizer"] == "mean_abs"
+    export(tmp_path / "student", None, data, tmp_path / "artifact")
+    parameters = io.load(tmp_path / "artifact").parameters
+    latent = student.bert.encoder.layer[1].output.dense.weight.detach().numpy()
+    means = np.abs(latent).mean(axis=1, dtype=np.float64)
+    codes = np.clip(np.rint(latent / means[:, None]), -1, 1)
+    np.testing.assert_array_equal(parameters["layers.1.feed_forward.down.weight_codes"], codes)
+    np.testing.assert_allclose(parameters["layers.1.feed_forward.down.weight_scale"], means, rtol=1e-6)
+
+
+def test_a_directory_from_before_the_choice_of_quantizer_is_twn(tmp_path):
+    student = save_student(tmp_path / "student")
+    file = tmp_path / "student" / "student.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "weight_quantizer"}))
+    loaded = model_directory.load(tmp_path / "student")
+    assert loaded.student.weight_quantizer is WeightQuantizer.TWN
+    for name, array in parameters_of(student).items():
+        np.testing.assert_array_equal(parameters_of(loaded.model)[name], array)
 
 
 def test_the_artifact_tokenizes_as_the_student_did(tmp_path, data):
@@ -135,6 +171,23 @@ def test_verbs_print_one_json_object(tmp_path, data):
 def test_help_shows_an_example(verb):
     found = CliRunner().invoke(main, [verb, "--help"])
     assert f"ti-qat {verb} " in found.output.split("Example:")[1]
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_train_offers_every_method_and_passes_it_on(tmp_path, data, monkeypatch, method):
+    asked = []
+
+    def record(teacher_dir, task, data_dir, method, out, config):
+        asked.append((method, config.weight_quantizer))
+        return TrainingResult(str(out), 0.5, "accuracy", 1, 1, 1)
+
+    monkeypatch.setattr(commands, "train_student", record)
+    options = ["--teacher", str(data), "--task", "sst2", "--data", str(data), "--out", str(tmp_path / "out")]
+    options += ["--method", method.value, "--set", "weight_quantizer=mean_abs"]
+    found = CliRunner().invoke(main, ["train", *options])
+    assert found.exit_code == 0, found.output
+    assert asked == [(method, WeightQuantizer.MEAN_ABS)]
+    assert method.value in CliRunner().invoke(main, ["train", "--help"]).output
 
 
 def test_bad_input_is_one_line_and_exit_2(tmp_path, data):

@@ -4,17 +4,10 @@ import torch
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
 from ti_qat.distillation import transformer_loss
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.intervention import (
-    AttentionRecorder,
-    ConstantSchedule,
-    GradualSchedule,
-    InterventionPoint,
-    Method,
-    TeacherIntervention,
-    schedule_for,
-)
+from ti_qat.intervention import AttentionRecorder, TeacherIntervention
 from ti_qat.modeling import full_precision_weights
 from ti_qat.quantizers import Mode, activation_mode
+from ti_qat.schedules import InterventionPoint
 
 POINTS = list(InterventionPoint)
 
@@ -110,29 +103,6 @@ def test_each_point_replaces_what_it_names(pair):
         changed = {point: pair.forward(point, teacher)[0].logits for point in POINTS}
         assert torch.equal(pair.forward(None, teacher)[0].logits, free)
     assert len({tuple(logits.flatten().tolist()) for logits in (free, *changed.values())}) == 4
-
-
-def test_gradual_schedule_moves_at_a_sixth_and_a_third():
-    schedule = GradualSchedule(60)
-    expected = {0: "output", 9: "output", 10: "context", 19: "context", 20: "attention_map", 59: "attention_map"}
-    assert {step: schedule.point(step).value for step in expected} == expected
-    assert schedule.point(60) is None
-    assert GradualSchedule(0).point(0) is None
-
-
-def test_gradual_schedule_of_odd_length_has_every_step():
-    points = [GradualSchedule(7).point(step) for step in range(8)]
-    assert [point.value if point else None for point in points] == [
-        "output", "output", "context", "attention_map", "attention_map", "attention_map", "attention_map", None,
-    ]  # fmt: skip
-
-
-def test_methods_have_their_schedules():
-    assert schedule_for(Method.TI_G, 6) == GradualSchedule(6)
-    assert schedule_for(Method.TI_M, 6) == ConstantSchedule(InterventionPoint.ATTENTION_MAP, 6)
-    assert schedule_for(Method.TI_C, 6).point(5) is InterventionPoint.CONTEXT
-    assert schedule_for(Method.TI_O, 6).point(6) is None
-    assert schedule_for(Method.KD, 6).point(0) is None
 
 
 def test_a_model_that_bypasses_the_attention_function_is_refused(pair):

@@ -5,6 +5,7 @@ from transformers import BertConfig, DistilBertConfig
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
 from ti_qat.artifact.encoder import OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
+from ti_qat.config import WeightQuantizer
 from ti_qat.errors import UnsupportedModelError
 from ti_qat.modeling import (
     attach_taps,
@@ -90,8 +91,9 @@ def test_every_latent_weight_gets_a_gradient(teacher):
     assert not missing
 
 
-def test_training_and_evaluation_forward_agree_to_the_bit(teacher):
-    student = tiny_student(teacher)
+@pytest.mark.parametrize("weight_quantizer", list(WeightQuantizer))
+def test_training_and_evaluation_forward_agree_to_the_bit(teacher, weight_quantizer):
+    student = tiny_student(teacher, weight_quantizer=weight_quantizer)
     with torch.no_grad():
         evaluated = student.eval()(**tiny_batch()).logits
         assert torch.equal(student.train()(**tiny_batch()).logits, evaluated)

@@ -4,6 +4,7 @@ import torch
 
 from ti_qat.artifact import numerics
 from ti_qat.artifact.schema import Granularity
+from ti_qat.config import WeightQuantizer
 from ti_qat.quantizers import (
     PerTokenQuantizer,
     ProbabilityQuantizer,
@@ -43,6 +44,57 @@ def test_a_weight_at_the_threshold_does_not_survive():
     above = weight.clone()
     above[0, 1] = -float(np.nextafter(threshold, np.float32(1)))
     assert ternarize(above, Granularity.PER_ROW).codes[0, 1] == -1
+
+
+def naive_mean_abs(weight, per_row):
+    rows = weight if per_row else weight.reshape(1, -1)
+    codes, scales = np.zeros_like(rows), []
+    for r, row in enumerate(rows):
+        scale = sum(abs(float(w)) for w in row) / len(row)
+        scales.append(scale)
+        if scale > 0:
+            codes[r] = [max(-1, min(1, round(float(w) / scale))) for w in row]  # ties to even
+    return codes.reshape(weight.shape), np.array(scales, np.float32)
+
+
+@pytest.mark.parametrize("granularity", list(Granularity))
+def test_mean_abs_equals_a_naive_loop(granularity):
+    weight = np.random.default_rng(0).integers(-40, 41, (7, 16)).astype(np.float32) / 8
+    weight[3] = 0
+    found = ternarize(torch.from_numpy(weight), granularity, WeightQuantizer.MEAN_ABS)
+    codes, scales = naive_mean_abs(weight, granularity is Granularity.PER_ROW)
+    np.testing.assert_array_equal(found.codes.numpy(), codes)
+    np.testing.assert_allclose(found.scale.numpy(), scales, rtol=1e-6)
+
+
+def test_mean_abs_sends_half_the_mean_to_zero_and_anything_above_to_one():
+    # Mean magnitude exactly 1, so 0.5 is a tie; 1.5, another one, is clipped as 2.5 and -3 are.
+    tie, above = np.float32(0.5), np.nextafter(np.float32(0.5), np.float32(1))
+    weight = torch.tensor([[tie, -tie, 1.5, 1.5], [0.5, 0.0, 0.5, -3.0], [-above, 0.5, 2.5, 0.5 - (above - tie)]])
+    assert weight.abs().mean(dim=-1).tolist() == [1, 1, 1]
+    found = ternarize(weight, Granularity.PER_ROW, WeightQuantizer.MEAN_ABS)
+    assert found.codes.tolist() == [[0, 0, 1, 1], [0, 0, 0, -1], [-1, 0, 1, 0]]
+    assert found.scale.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("quantizer", list(WeightQuantizer))
+def test_every_weight_quantizer_keeps_the_contract(quantizer):
+    weight = torch.randn(5, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for granularity, scales in ((Granularity.PER_ROW, 5), (Granularity.PER_TENSOR, 1)):
+        found = ternarize(weight, granularity, quantizer)
+        assert set(found.codes.unique().tolist()) == {-1, 0, 1}
+        assert found.codes.shape == weight.shape
+        assert found.scale.shape == (scales,)
+        assert not found.codes.requires_grad
+        assert not found.scale.requires_grad
+    zeros = ternarize(torch.zeros(2, 5), Granularity.PER_ROW, quantizer)
+    assert zeros.codes.abs().sum() == zeros.scale.sum() == 0
+    for bad in (torch.nan, torch.inf):
+        broken = torch.ones(2, 3)
+        broken[1, 0] = bad
+        scale = ternarize(broken, Granularity.PER_ROW, quantizer).scale
+        assert scale[0] == 1
+        assert not torch.isfinite(scale[1])
 
 
 def test_a_row_without_survivors_has_scale_zero():

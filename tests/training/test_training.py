@@ -14,8 +14,8 @@ from ti_qat import recipes
 from ti_qat.checkpoints import is_complete, newest_complete
 from ti_qat.config import StudentConfig, TeacherConfig
 from ti_qat.data import training_order
-from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
-from ti_qat.intervention import Method
+from ti_qat.errors import ConfigurationError, TaskError, TrainingError, UnsupportedModelError
+from ti_qat.schedules import Method
 from ti_qat.training import ResumableTrainer
 
 SHARED = {
@@ -23,6 +23,18 @@ SHARED = {
 }  # fmt: skip
 TEACHER = TeacherConfig(**SHARED, max_length=9)
 STUDENT = StudentConfig(**SHARED, intervention_fraction=0.75, calibration_batches=2)
+
+
+# At steps 2, 4, ... 12 of 12, the teacher intervening at the first 9.
+LOGGED_PHASES = {
+    Method.TI_G: ["output", "attention_map", "attention_map", "attention_map", "none", "none"],
+    Method.TI_INVERTED: ["attention_map", "context", "context", "output", "none", "none"],
+    Method.TI_STOCHASTIC: ["stochastic"] * 4 + ["none"] * 2,
+    Method.TI_M: ["attention_map"] * 4 + ["none"] * 2,
+    Method.TI_C: ["context"] * 4 + ["none"] * 2,
+    Method.TI_O: ["output"] * 4 + ["none"] * 2,
+    Method.KD: ["none"] * 6,
+}
 
 
 class KilledError(Exception):
@@ -78,6 +90,25 @@ def test_a_killed_student_run_ends_in_the_same_bits(inputs, tmp_path, monkeypatc
     assert [json.loads(line)["step"] for line in curves[0]] == [json.loads(line)["step"] for line in curves[1]]
 
 
+def test_a_killed_run_draws_the_same_interventions_again(inputs, tmp_path, monkeypatch):
+    train(inputs, tmp_path / "whole", Method.TI_STOCHASTIC)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(KilledError):
+            train(inputs, tmp_path / "resumed", Method.TI_STOCHASTIC)
+    train(inputs, tmp_path / "resumed", Method.TI_STOCHASTIC)
+    assert weights(tmp_path / "resumed") == weights(tmp_path / "whole")
+    other_seed = STUDENT.model_copy(update={"seed": 1})
+    train(inputs, tmp_path / "other", Method.TI_STOCHASTIC, other_seed)
+    assert weights(tmp_path / "other") != weights(tmp_path / "whole")
+
+
+def test_more_steps_of_intervention_than_steps_are_refused_before_anything_is_written(inputs, tmp_path):
+    with pytest.raises(ConfigurationError, match="intervention_steps: expected at most the run's 12 steps, found 13"):
+        train(inputs, tmp_path / "student", config=STUDENT.model_copy(update={"intervention_steps": 13}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_killed_teacher_run_with_dropout_ends_in_the_same_bits(inputs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         kill_at(patch, 7)
@@ -124,9 +155,7 @@ def test_every_method_trains_and_logs_its_terms(inputs, tmp_path, method):
     if method.distils:
         terms = [line["loss_hidden"] + line["loss_attention"] + line["loss_logits"] for line in steps]
         assert terms == pytest.approx([line["loss"] for line in steps], rel=1e-4)
-        first = {"ti-g": "output", "ti-m": "attention_map", "ti-c": "context", "ti-o": "output", "kd": "none"}[method]
-        assert steps[0]["intervention"] == (first if method != Method.TI_G else steps[0]["intervention"])
-        assert steps[-1]["intervention"] == "none"
+        assert [line["intervention"] for line in steps] == LOGGED_PHASES[method]
 
 
 def test_the_student_learns_the_task_of_its_teacher(inputs, tmp_path):
@@ -195,7 +224,7 @@ def test_sigkill_and_the_same_command_again_end_in_the_same_bits(inputs, tmp_pat
         'name = "tiny"\ntext_columns = ["text"]\nlabel_column = "label"\n'
         'labels = ["negative", "positive"]\nmetric = "accuracy"\n'
     )
-    settings = [f"--set={key}={value}" for key, value in STUDENT.model_dump(mode="json").items()]
+    settings = [f"--set={key}={value}" for key, value in STUDENT.model_dump(mode="json", exclude_none=True).items()]
     base = [sys.executable, "-m", "ti_qat", "train", "--teacher", str(inputs / "teacher"), "--task"]
     base += [str(tmp_path / "task.toml"), "--data", str(inputs / "data"), *settings, "--set=epochs=12.0", "--out"]
     killed = subprocess.Popen([*base, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ti_qat.config import parse_value
 from ti_qat.errors import ConfigurationError
+from ti_qat.schedules import Method
 
 Scalar = bool | int | float | str
 
@@ -49,7 +50,7 @@ class Teacher(Section):
 class Student(Section):
     """Options of `ti-qat train`."""
 
-    method: Literal["ti-g", "ti-m", "ti-c", "ti-o", "kd", "none"] = "ti-g"
+    method: Method = Method.TI_G
     settings: dict[str, Scalar] = {}
 
 

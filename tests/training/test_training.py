@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 from tests.training.models import TASK, write_data, write_pretrained
-from ti_qat import recipes
+from ti_qat import model_directory, recipes
 from ti_qat.checkpoints import is_complete, newest_complete
-from ti_qat.config import StudentConfig, TeacherConfig
+from ti_qat.config import StudentConfig, TeacherConfig, WeightQuantizer
 from ti_qat.data import training_order
 from ti_qat.errors import ConfigurationError, TaskError, TrainingError, UnsupportedModelError
 from ti_qat.schedules import Method
@@ -156,6 +156,17 @@ def test_every_method_trains_and_logs_its_terms(inputs, tmp_path, method):
         terms = [line["loss_hidden"] + line["loss_attention"] + line["loss_logits"] for line in steps]
         assert terms == pytest.approx([line["loss"] for line in steps], rel=1e-4)
         assert [line["intervention"] for line in steps] == LOGGED_PHASES[method]
+
+
+def test_the_settings_of_quantizer_and_intervention_reach_the_student(inputs, tmp_path):
+    changes = {"weight_quantizer": WeightQuantizer.MEAN_ABS, "intervention_steps": 3}
+    train(inputs, tmp_path / "student", Method.TI_INVERTED, STUDENT.model_copy(update=changes))
+    description = json.loads((tmp_path / "student" / "student.json").read_text())
+    assert (description["method"], description["weight_quantizer"]) == ("ti-inverted", "mean_abs")
+    linear = model_directory.load(tmp_path / "student").model.bert.pooler.dense
+    assert torch.equal(linear.ternary_weight().scale, linear.weight.detach().abs().mean(dim=-1))
+    lines = [json.loads(line) for line in (tmp_path / "student" / "training.jsonl").read_text().splitlines()]
+    assert [line["intervention"] for line in lines if "loss" in line] == ["context"] + ["none"] * 5
 
 
 def test_the_student_learns_the_task_of_its_teacher(inputs, tmp_path):

@@ -24,7 +24,7 @@ EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_DIR = click.Path(file_okay=False, path_type=Path)
 
 task_option = click.option(
-    "--task", "task_name", required=True, metavar="NAME|FILE.toml", help="cola, mrpc, sst2 or a file."
+    "--task", "task_name", required=True, metavar="NAME|FILE.toml", help="A GLUE task or a file."
 )
 data_option = click.option("--data", "data_dir", required=True, type=EXISTING_DIR, help="Folder of the task's files.")
 out_option = click.option(

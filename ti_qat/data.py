@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +13,39 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from ti_qat.errors import TaskError
-from ti_qat.tasks import TextTask
+from ti_qat.hub import keep_split
+from ti_qat.records import Record, read_records
+from ti_qat.text_task import TextTask
 
 # Batches are drawn from pools of this many batches of rows sorted by length: little padding, random mix.
 BATCHES_PER_POOL = 50
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Rows of one file: `texts[c][r]` is text column c of row r, `labels[r]` its class."""
+    """Rows of one file: `texts[c][r]` is text column c of row r, `labels[r]` its class.
+
+    `skipped` counts the malformed rows that a task with `skip_malformed` leaves out.
+    """
 
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[int, ...]
+    skipped: int = 0
 
 
 def task_file(task: TextTask, data_dir: Path, name: str) -> Path:
-    """Return where the file `name` of `task` lies below `data_dir`; raise `TaskError` where it is missing."""
+    """Return where the file `name` of `task` lies below `data_dir`; raise `TaskError` where it is missing.
+
+    A task of the hub has its split brought there first, unless an earlier run has done so.
+    """
     candidates = [data_dir / task.folder / name, data_dir / name]
+    if task.hub:
+        kept = candidates[0]
+        if not kept.is_file():
+            keep_split(task, kept.stem, kept)
+        return kept
     for file in candidates:
         if file.is_file():
             return file
@@ -36,38 +53,29 @@ def task_file(task: TextTask, data_dir: Path, name: str) -> Path:
 
 
 def read_rows(task: TextTask, file: Path) -> LabelledTexts:
-    """Read tab-separated rows; quotes are characters like any other. Raises `TaskError` with file and line."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{file}: cannot be read: {error}") from error
-    rows = [(number, line.removesuffix("\r").split("\t")) for number, line in enumerate(lines, start=1) if line.strip()]
-    header = list(task.header) or (rows.pop(0)[1] if rows else [])
-    for column in (*task.text_columns, task.label_column):
-        if column not in header:
-            raise TaskError(f"{file}: expected a column '{column}', found {', '.join(header) or 'no columns'}")
-    if not rows:
+    """Read the rows of a TSV, CSV or JSONL file; an empty text is a text. Raises `TaskError` with file and line."""
+    records = read_records(task, file)
+    if not records.rows:
         raise TaskError(f"{file}: expected rows, found none")
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise TaskError(f"{file}: line {number}: expected {len(header)} fields, found {len(fields)}")
-    text_indices = [header.index(column) for column in task.text_columns]
+    skipped = len(records.skipped_lines)
+    if skipped:
+        total, first = skipped + len(records.rows), records.skipped_lines[0]
+        _log.warning("%s: skipped %d malformed rows of %d; the first is line %d", file, skipped, total, first)
     return LabelledTexts(
-        texts=tuple(tuple(fields[index] for _, fields in rows) for index in text_indices),
-        labels=_classes(task, file, header, rows),
+        texts=tuple(tuple(row.texts[c] for row in records.rows) for c in range(len(task.text_columns))),
+        labels=_classes(task, file, records.rows),
+        skipped=skipped,
     )
 
 
-def _classes(task: TextTask, file: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> tuple[int, ...]:
+def _classes(task: TextTask, file: Path, rows: Sequence[Record]) -> tuple[int, ...]:
     values = task.label_values or task.labels
     classes = {value: index for index, value in enumerate(values)}
-    column = header.index(task.label_column)
-    found = []
-    for number, fields in rows:
-        if fields[column] not in classes:
-            raise TaskError(f"{file}: line {number}: label: expected {' or '.join(values)}, found '{fields[column]}'")
-        found.append(classes[fields[column]])
-    return tuple(found)
+    for row in rows:
+        if row.label not in classes:
+            expected = " or ".join(values)
+            raise TaskError(f"{file}: line {row.line}: {task.label_column}: expected {expected}, found '{row.label}'")
+    return tuple(classes[row.label] for row in rows)
 
 
 def tokenized(rows: LabelledTexts, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:

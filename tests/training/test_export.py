@@ -194,6 +194,5 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, data):
     options = ["--data", str(data), "--out", str(tmp_path / "out"), "--model", "x", "--task"]
     found = CliRunner().invoke(main, ["teach", *options, "nosuch"])
     assert found.exit_code == 2
-    assert found.stderr.strip().splitlines() == [
-        "ti-qat: task 'nosuch' is not known: expected cola, mrpc, sst2 or a .toml file"
-    ]
+    [line] = found.stderr.strip().splitlines()
+    assert line.startswith("ti-qat: task 'nosuch' is not known: expected cola, ") and line.endswith(" or a .toml file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -29,3 +30,10 @@ def test_files_keep_their_budget() -> None:
         for file in (ROOT / package).rglob("*"):
             if file.suffix in {".py", ".cpp", ".h", ".toml", ".j2"}:
                 assert len(file.read_text().splitlines()) <= 400, file
+
+
+def test_no_module_above_the_ground_floor_is_left_out_of_its_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    listed = next(c["forbidden_modules"] for c in contracts if c["name"] == "Only the ground floor is shared")
+    found = {f"ti_qat.{file.stem}" for file in (ROOT / "ti_qat").glob("*.py")} - {"ti_qat.__init__"}
+    assert set(listed) == found | {"ti_qat.pipeline"}

@@ -208,7 +208,7 @@ def _settings(verb: str, config: TrainingConfig, source: str, task: TextTask, da
         "version": __version__,
         **config_values,
         "source": source,
-        "task": task.name,
+        "task": task.model_dump(mode="json"),
         "inputs": digests,
     }
 

@@ -24,7 +24,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle directory to write.")
 @_json
 def pack(artifact: Path, out: Path, as_json: bool) -> None:
-    r"""Pack an artifact to 2 bits a weight as an ONNX bundle.
+    """Pack an artifact to 2 bits a weight as an ONNX bundle.
 
     \b
     Example:
@@ -76,7 +76,7 @@ def verify(
     isas: tuple[str, ...] | None,
     as_json: bool,
 ) -> None:
-    r"""Run the evaluation split on every instruction set and thread count and compare bit by bit.
+    """Run the evaluation split on every instruction set and thread count and compare bit by bit.
 
     Exits with 1 if bits differ where they must not.
 
@@ -115,7 +115,7 @@ def _flat(result: Verification) -> dict[str, object]:
 
 def _text(result: Verification) -> str:
     def told(value: bool | None) -> str:
-        return "not compared" if value is None else "identical" if value else "DIFFERENT"
+        return "only one was run" if value is None else "identical" if value else "DIFFERENT"
 
     lines = [
         f"{result.rows} rows: {result.metric} {result.score:.4f}, "

@@ -82,7 +82,7 @@ EMITTERS: Mapping[OpKind, Emitter] = {
 
 def pack(artifact: Artifact, out: Path) -> Bundle:
     """Write `artifact` as a bundle directory, whole or not at all; the same artifact gives the same bytes."""
-    with whole_directory(out) as fresh:
+    with whole_directory(out, MANIFEST_FILE) as fresh:
         model, weights = build_model(artifact)
         (fresh / WEIGHTS_FILE).write_bytes(weights)
         (fresh / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))

@@ -57,7 +57,7 @@ def _describe_artifact(path: Path) -> dict[str, Any]:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(path: Path, as_json: bool) -> None:
-    r"""Validate an artifact or a bundle and describe it.
+    """Validate an artifact or a bundle and describe it.
 
     \b
     Example:

@@ -146,6 +146,16 @@ def _matching_bundle(artifact: Artifact, bundle_dir: Path) -> Bundle:
         raise VerificationError(
             f"{bundle_dir}: artifact: expected a bundle of {artifact.digest}, found one of {bundle.manifest.artifact}"
         )
+    header, manifest = artifact.header, bundle.manifest
+    for field, expected, found in (
+        ("task", header.task.name, manifest.task),
+        ("labels", list(header.task.labels), list(manifest.labels)),
+        ("metric", header.task.metric.value, manifest.metric),
+        ("max_length", header.tokenization.max_length, manifest.max_length),
+        ("pad_token_id", header.tokenization.pad_token_id, manifest.pad_token_id),
+    ):
+        if expected != found:
+            raise VerificationError(f"{bundle_dir}: {field}: expected {expected} as in the artifact, found {found}")
     return bundle
 
 

@@ -12,15 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hwsim import report as reporting
 from hwsim.config import preset_names, read_accelerator
+from hwsim.simulate import SIMULATION_FILE, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
-from hwsim.simulate import Simulation, write_simulation
 from hwsim.simulate import simulate as run_simulation
 from ti_qat.artifact import io
+from ti_qat.artifact.atomic import require_replaceable
 
 
 def simulate_artifact(artifact_dir: Path, accelerator_name: str, out_dir: Path, limit: int | None = None) -> Simulation:
     """Simulate an artifact and write the results to `out_dir`. Raises ArtifactError or SimulatorError."""
     accelerator = read_accelerator(accelerator_name)
+    require_replaceable(out_dir, SIMULATION_FILE)
     artifact = io.load(artifact_dir)
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
     with _progress(rows) as advance:
@@ -52,7 +54,7 @@ def _progress(rows: int) -> Iterator[OnProgress]:
 @click.option("--out", "out_dir", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print simulation.json on standard output.")
 def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path, as_json: bool) -> None:
-    r"""Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
+    """Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
 
     \b
     Example:
@@ -77,7 +79,7 @@ def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path,
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print report.json on standard output.")
 def report(run_dir: Path, as_json: bool) -> None:
-    r"""Read RUN/report.json and what the stages left in RUN; write report.json in full and report.html.
+    """Read RUN/report.json and what the stages left in RUN; write report.json in full and report.html.
 
     \b
     Example:

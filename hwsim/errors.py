@@ -16,7 +16,8 @@ class SimulatorError(ValueError):
 
 def first_problem(source: Path | str, error: ValidationError) -> SimulatorError:
     """Return the first problem of a pydantic error, naming the field."""
-    problem = error.errors()[0]
+    # A misspelt field is both unknown and missing; the unknown name is the one to tell.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"]) or "content"
     if problem["type"] == "extra_forbidden":
         return SimulatorError(source, where, expected="a known field", found="an unknown one")

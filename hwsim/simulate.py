@@ -218,7 +218,7 @@ def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
 
 def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:
     """Write simulation.json, logits.safetensors and codes.safetensors, whole or not at all."""
-    with whole_directory(out_dir) as fresh:
+    with whole_directory(out_dir, SIMULATION_FILE) as fresh:
         (fresh / SIMULATION_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         save_file({"logits": values.logits}, fresh / LOGITS_FILE)
         save_file(values.digests, fresh / CODES_FILE)

@@ -65,6 +65,10 @@ class LazyGroup(click.Group):
         """Run a verb; an error of our own packages' types is the user's to read, the rest are bugs."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else ctx.command_path
+            click.echo(f"ti-qat: {' '.join(error.format_message().split())} (see {path} --help)", err=True)
+            ctx.exit(2)
         except Exception as error:
             if type(error).__module__.split(".")[0] not in OUR_PACKAGES:
                 raise

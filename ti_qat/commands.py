@@ -47,7 +47,7 @@ def _tell(result: TrainingResult | EvaluationResult | ExportResult, as_json: boo
 @set_option
 @json_option
 def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Fine-tune the full-precision teacher. Called again after a kill, it goes on.
+    """Fine-tune the full-precision teacher. Called again after a kill, it goes on.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tup
 def train(
     teacher_dir: Path, task_name: str, data_dir: Path, method: str, out: Path, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Train the ternary student under teacher intervention. Called again after a kill, it goes on.
+    """Train the ternary student under teacher intervention. Called again after a kill, it goes on.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def train(
 @data_option
 @json_option
 def evaluate(directory: Path, task_name: str, data_dir: Path, as_json: bool) -> None:
-    r"""Score a teacher or a student on a task's evaluation split, with latency and memory.
+    """Score a teacher or a student on a task's evaluation split, with latency and memory.
 
     \b
     Example:
@@ -104,7 +104,7 @@ def evaluate(directory: Path, task_name: str, data_dir: Path, as_json: bool) -> 
 @click.option("--out", required=True, type=NEW_DIR, help="Artifact directory to write.")
 @json_option
 def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_json: bool) -> None:
-    r"""Write a trained student as an artifact, and hold the NumPy oracle against it.
+    """Write a trained student as an artifact, and hold the NumPy oracle against it.
 
     \b
     Example:

@@ -69,13 +69,16 @@ def load_pretrained(source: str, task: TextTask) -> tuple[BertForSequenceClassif
         raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
     require_served(config)
     names = dict(enumerate(task.labels))
-    model = BertForSequenceClassification.from_pretrained(
-        source,
-        dtype=torch.float32,
-        num_labels=len(names),
-        id2label=names,
-        label2id={name: index for index, name in names.items()},
-    )
+    try:
+        model = BertForSequenceClassification.from_pretrained(
+            source,
+            dtype=torch.float32,
+            num_labels=len(names),
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UnsupportedModelError(f"{source}: expected the weights of a BERT checkpoint: {error}") from error
     return model, AutoTokenizer.from_pretrained(source)
 
 

@@ -17,7 +17,7 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerBase,
 from transformers.utils import logging as transformers_logging
 
 from ti_qat import __version__, model_directory
-from ti_qat.artifact.atomic import whole_directory, write_whole
+from ti_qat.artifact.atomic import require_replaceable, whole_directory, write_whole
 from ti_qat.artifact.schema import Metric, Quantization
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized, training_order
@@ -216,6 +216,7 @@ def _settings(verb: str, config: TrainingConfig, source: str, task: TextTask, da
 @contextmanager
 def _work_directory(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     """Yield OUT.partial, where an unfinished run with the same settings left its checkpoints."""
+    require_replaceable(out, _telling_file(settings["verb"] == "train"))
     work_dir = out.with_name(out.name + ".partial")
     file = work_dir / SETTINGS_FILE
     if file.exists():
@@ -233,11 +234,16 @@ def _work_directory(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     shutil.rmtree(work_dir)
 
 
+def _telling_file(is_student: bool) -> str:
+    """Return the file that tells an earlier output, which may be replaced, from anything else."""
+    return model_directory.STUDENT_FILE if is_student else model_directory.TASK_FILE
+
+
 def _finish(trainer: ResumableTrainer, trained: TrainedModel, splits: _Splits, out: Path) -> TrainingResult:
     """Score the trained model and write it, whole, to `out`."""
     value = trainer.final_score()
     lines = log_lines(trainer.state.log_history)
-    with whole_directory(out) as fresh:
+    with whole_directory(out, _telling_file(trained.student is not None)) as fresh:
         model_directory.save(fresh, trained)
         (fresh / LOG_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return TrainingResult(

@@ -31,15 +31,15 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def predict(
     bundle: Path, texts: tuple[str, ...], pairs: bool, threads: int | None, isa: str | None, as_json: bool
 ) -> None:
-    r"""Classify texts, or the lines of standard input where none is given.
+    """Classify texts, or the lines of standard input where none is given.
 
     \b
     Example:
       ti-qat predict runs/movie_reviews/bundle "a fine film" "dull and far too long"
     """
     classifier = Classifier.load(bundle, threads=threads, isa=isa)
-    lines = texts or tuple(line.rstrip("\r\n") for line in sys.stdin)
-    inputs = [_pair(number, line) if pairs else line for number, line in enumerate(lines)]
+    lines = texts or _standard_input()
+    inputs = [_pair(number, line) if pairs else line for number, line in enumerate(lines, start=1)]
     predictions: list[Prediction] = []
     # Progress only where someone waits: many lines, and standard error is a terminal.
     with click.progressbar(
@@ -53,6 +53,16 @@ def predict(
         return
     for line, found in zip(lines, predictions, strict=True):
         click.echo(f"{found.label}\t{found.score:.4f}\t{line}")
+
+
+def _standard_input() -> tuple[str, ...]:
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            lines.append(line.decode("utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise TextError(f"standard input: line {number}: expected UTF-8, found {line[error.start]:#04x}") from error
+    return tuple(lines)
 
 
 def _pair(number: int, line: str) -> Text:
@@ -73,7 +83,7 @@ def _pair(number: int, line: str) -> Text:
 def bench(
     bundle: Path, threads: int | None, isa: str | None, seq_len: int | None, batch: int, calls: int, as_json: bool
 ) -> None:
-    r"""Time a bundle: latency percentiles, throughput, peak memory, and the machine they hold for.
+    """Time a bundle: latency percentiles, throughput, peak memory, and the machine they hold for.
 
     \b
     Example:

@@ -14,7 +14,7 @@ from deploy.runtime.operator_library import library_path
 ISA_OPTION = "ti_qat.isa"
 ISA_VARIABLE = "TI_QAT_ISA"
 # Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
-MAX_THREADS = 1024
+MAX_THREADS = 256
 ISAS = ("scalar", "avx2", "avx512vnni")
 
 

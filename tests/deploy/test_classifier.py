@@ -120,6 +120,12 @@ def test_predict_reads_arguments_and_standard_input(bundle: Path) -> None:
     assert set(rows[0]) == {"text", "label", "score", "scores"}
 
 
+def test_predict_names_the_line_that_is_not_utf_8(bundle: Path) -> None:
+    done = CliRunner().invoke(predict, [str(bundle)], input=b"a good film\ncaf\xe9\n")
+    assert isinstance(done.exception, TextError)
+    assert str(done.exception) == "standard input: line 2: expected UTF-8, found 0xe9"
+
+
 def test_predict_takes_pairs_with_a_tab(bundle: Path) -> None:
     done = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good\tfilm\n")
     assert done.exit_code == 0

@@ -43,5 +43,5 @@ def test_an_unknown_choice_is_an_error() -> None:
 
 def test_a_thread_count_below_one_is_an_error() -> None:
     for threads in (0, 9999):
-        with pytest.raises(RuntimeConfigurationError, match=f"threads: expected 1 to 1024, found {threads}"):
+        with pytest.raises(RuntimeConfigurationError, match=f"threads: expected 1 to 256, found {threads}"):
             session_options(threads=threads)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_a_bundle_of_another_artifact_is_refused(packed: tuple[Artifact, Path], 
     other = tiny_artifact(tmp_path / "other", seed=9)
     with pytest.raises(VerificationError, match="expected a bundle of"):
         verify(other, packed[1])
+
+
+def test_a_bundle_with_edited_labels_is_refused(packed: tuple[Artifact, Path], tmp_path: Path) -> None:
+    shutil.copytree(packed[1], tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / "bundle.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"labels": content["labels"][::-1]}))
+    with pytest.raises(VerificationError, match=r"labels: expected \['negative', 'positive'\] as in the artifact"):
+        verify(packed[0], tmp_path / "bundle")
 
 
 def test_a_simulation_of_something_else_is_refused(packed: tuple[Artifact, Path], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_every_verb_has_help_with_an_example_and_the_listed_line(verb: str) -> N
     result = CliRunner().invoke(main, [verb, "--help"])
     assert result.exit_code == 0, result.output
     assert f"ti-qat {verb}" in result.output
-    assert "Example" in result.output
+    assert f"Example:\n    ti-qat {verb}" in result.output  # not folded into a paragraph
     command = main.get_command(click.Context(main), verb)
     assert command is not None
     assert command.get_short_help_str(limit=200) == VERBS[verb][1]
@@ -59,5 +59,18 @@ def test_a_bug_keeps_its_traceback() -> None:
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-def test_unknown_verb_is_a_usage_error() -> None:
-    assert CliRunner().invoke(main, ["trian"]).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "bundle", "--threads", "0"], "Invalid value for '--threads': 0 is not in the range x>=1."),
+        (["run", "nosuch.toml", "--out", "x"], "'nosuch.toml' does not exist."),
+        (["pack"], "Missing argument 'ARTIFACT'."),
+        (["trian"], "No such command 'trian'."),
+    ],
+)
+def test_misuse_is_one_line_and_exit_2(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("ti-qat: ")
+    assert result.stderr.count("\n") == 1

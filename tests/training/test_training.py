@@ -11,6 +11,7 @@ import torch
 
 from tests.training.models import TASK, write_data, write_pretrained
 from ti_qat import model_directory, recipes
+from ti_qat.artifact.errors import OutputError
 from ti_qat.checkpoints import is_complete, newest_complete
 from ti_qat.config import StudentConfig, TeacherConfig, WeightQuantizer
 from ti_qat.data import training_order
@@ -211,6 +212,21 @@ def test_training_order_visits_rows_once_a_pass_in_batches_of_similar_length():
 def test_a_student_is_no_teacher(inputs, tmp_path):
     with pytest.raises(TrainingError, match="expected a teacher, found a student"):
         recipes.train(inputs / "student", TASK, inputs / "data", Method.KD, tmp_path / "other", STUDENT)
+
+
+def test_damaged_weights_are_named(inputs, tmp_path):
+    shutil.copytree(inputs / "model", tmp_path / "damaged")
+    weights = tmp_path / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UnsupportedModelError, match="damaged: expected the weights of a BERT checkpoint"):
+        recipes.teach(str(tmp_path / "damaged"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
+
+
+def test_an_output_folder_with_other_things_in_it_is_refused_before_training(inputs, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"mine: expected a free path"):
+        recipes.teach(str(inputs / "model"), TASK, inputs / "data", tmp_path / "mine", TEACHER)
 
 
 def test_an_unsupported_family_is_refused_before_its_weights_are_read(inputs, tmp_path):

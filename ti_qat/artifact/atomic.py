@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ti_qat.artifact.errors import OutputError
+
 
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
@@ -22,11 +24,22 @@ def _sync_tree(root: Path) -> None:
         _sync(path)
 
 
+def require_replaceable(target: Path, earlier: str) -> None:
+    """Raise OutputError unless `target` is free, empty, or an earlier output: a directory with a file `earlier`."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_dir() and ((target / earlier).is_file() or not any(target.iterdir())):
+        return
+    found = "a folder with other things in it" if target.is_dir() else "a file"
+    raise OutputError(f"{target}: expected a free path, an empty folder or one with {earlier}, found {found}")
+
+
 @contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
+def whole_directory(target: Path, earlier: str) -> Iterator[Path]:
     """Yield an empty directory that becomes `target` when the block ends without an error.
 
-    An earlier `target` is replaced. What a killed process left beside it is cleared by the next
+    An earlier output, told by its file `earlier`, is replaced; anything else at `target` raises
+    OutputError (see `require_replaceable`). What a killed process left beside it is cleared by the next
     call for the same target; two writers of one target at once are not supported.
     """
     target = Path.cwd() / target
@@ -35,6 +48,7 @@ def whole_directory(target: Path) -> Iterator[Path]:
     stale = target.with_name(f".{target.name}.old")
     if stale.exists() and not target.exists():
         stale.rename(target)
+    require_replaceable(target, earlier)
     for leftover in (fresh, stale):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()

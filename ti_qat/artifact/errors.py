@@ -1,4 +1,4 @@
-"""The one error that reading or writing an artifact raises."""
+"""The errors that reading and writing raise."""
 
 from __future__ import annotations
 
@@ -14,3 +14,7 @@ class ArtifactError(ValueError):
         self.expected = expected
         self.found = found
         super().__init__(f"{file}: {where}: expected {expected}, found {found}")
+
+
+class OutputError(ValueError):
+    """A place for an output that holds something else, which writing would destroy."""

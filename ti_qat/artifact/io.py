@@ -69,7 +69,7 @@ def save(
 
     The same values give the same bytes. Raises ArtifactError where they break the contract.
     """
-    with whole_directory(path) as fresh:
+    with whole_directory(path, HEADER_FILE) as fresh:
         save_file(dict(parameters), fresh / TENSORS_FILE)
         (fresh / TOKENIZER_FILE).write_text(tokenizer_json, encoding="utf-8")
         save_file(_evaluation_tensors(evaluation), fresh / EVALUATION_FILE)

@@ -61,7 +61,7 @@ def as_text(summary: dict[str, Any]) -> str:
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one key of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json on standard output.")
 def run(configuration: Path, run_dir: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Run the whole pipeline: teacher, student, artifact, simulation, 2-bit bundle, verification, report.
+    """Run the whole pipeline: teacher, student, artifact, simulation, 2-bit bundle, verification, report.
 
     Called again with the same folder, it goes on where it was killed; a stage runs again when the
     configuration that it depends on has changed.

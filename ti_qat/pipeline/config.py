@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ti_qat.config import parse_value
+from ti_qat.config import StudentConfig, TeacherConfig, configure, parse_value
 from ti_qat.errors import ConfigurationError
 from ti_qat.schedules import Method
 
@@ -83,11 +83,22 @@ def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfigur
     for override in overrides:
         _apply(raw, override)
     try:
-        return RunConfiguration.model_validate(raw)
+        config = RunConfiguration.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigurationError(f"{file}: {key}: unknown key") from error
         raise ConfigurationError(f"{file}: {key}: {first['msg']}, found {first['input']!r}") from error
+    for section, settings, model in (
+        ("teacher", config.teacher.settings, TeacherConfig),
+        ("student", config.student.settings, StudentConfig),
+    ):
+        try:
+            configure(model, as_settings(settings))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}: {section}.settings: {error}") from error
+    return config
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -105,7 +116,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def as_set_options(settings: Mapping[str, Scalar]) -> list[str]:
     """Return settings as the `--set key=value` options of a verb."""
-    options = []
-    for key, value in settings.items():
-        options += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
-    return options
+    return [option for setting in as_settings(settings) for option in ("--set", setting)]
+
+
+def as_settings(settings: Mapping[str, Scalar]) -> list[str]:
+    """Return settings as `key=value`, values in TOML."""
+    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]

@@ -5,46 +5,83 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ti_qat.artifact.schema import ActivationScaling, Granularity
+from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
 from ti_qat.errors import ConfigurationError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
 class WeightQuantizer(StrEnum):
-    """How a float weight becomes a ternary code and a scale; `ti_qat.quantizers` holds the formulas."""
+    """How a float weight becomes a code and a scale; `ti_qat.quantizers` holds the formulas."""
 
     TWN = "twn"
     MEAN_ABS = "mean_abs"
+    LEARNED = "learned"
 
 
-class TrainingConfig(BaseModel):
-    """What teacher and student training share.
+class ActivationRange(StrEnum):
+    """Where a static activation scale comes from; `ti_qat.quantizers` holds the formulas."""
 
-    `learning_rate` rises linearly over `warmup_fraction` of the steps and falls linearly to 0.
-    `deterministic` makes a run a function of its inputs on one machine; `threads` is part of that
-    (0: as many as the machine offers).
-    """
+    LEARNED = "learned"
+    MIN_MAX = "min_max"
+    PERCENTILE = "percentile"
+    EMA = "ema"
+
+
+class Precision(StrEnum):
+    """Number format of the training step's matrix products; weights and optimiser stay float32."""
+
+    FLOAT32 = "fp32"
+    BFLOAT16 = "bf16"
+
+
+class GradientClipping(StrEnum):
+    """Whose norm `max_gradient_norm` bounds: that of all gradients together, or of each parameter's."""
+
+    GLOBAL = "global"
+    PER_PARAMETER = "per_parameter"
+
+
+class Settings(BaseModel):
+    """Immutable and closed to unknown keys, so that a misspelt one is an error and not a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class TrainingConfig(Settings):
+    """What teacher and student training share.
+
+    `batch_size` is the rows of one optimiser step, over all processes and all of its
+    `accumulation_steps`. `learning_rate` rises linearly over `warmup_fraction` of the steps and falls
+    linearly to 0. `deterministic` makes a run a function of its inputs on one machine; `threads` is part
+    of that (0: as many as the machine offers). `report_to` names the Trainer's reporters, by commas.
+    """
+
     epochs: Positive = 1.0
     batch_size: Count = 32
+    accumulation_steps: Count = 1
     learning_rate: Positive = 1e-4
     warmup_fraction: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    weight_decay: Fraction = 0.01
+    adam_epsilon: Positive = 1e-8
+    adam_bias_correction: bool = True
+    max_gradient_norm: Positive = 1.0
+    gradient_clipping: GradientClipping = GradientClipping.GLOBAL
+    precision: Precision = Precision.FLOAT32
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     deterministic: bool = True
     threads: Annotated[int, Field(ge=0)] = 0
     log_every_steps: Count = 10
     evaluate_every_steps: Count = 100
     checkpoint_every_steps: Count = 50
+    report_to: str = "none"
 
 
 class TeacherConfig(TrainingConfig):
@@ -53,27 +90,68 @@ class TeacherConfig(TrainingConfig):
     max_length: Annotated[int, Field(ge=2)] = 64
 
 
-class StudentConfig(TrainingConfig):
+class QuantizerSettings(Settings):
+    """How the student's weights and activations are quantised; a student's directory carries them.
+
+    `weight_bits` 2 is ternary; the other widths are for ablation and are not exported. Latent weights
+    are clipped to +-`weight_clip` where it is given, and get no gradient beyond it.
+    """
+
+    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN
+    weight_bits: Literal[2, 3, 4, 8] = 2
+    weight_clip: Positive | None = None
+    linear_weights: Granularity = Granularity.PER_ROW
+    word_embedding: Granularity = Granularity.PER_ROW
+    activations: ActivationScaling = ActivationScaling.STATIC
+    activation_range: ActivationRange = ActivationRange.LEARNED
+    activation_bits: Literal[2, 3, 4, 8] = 8
+
+    def exported(self) -> Quantization:
+        """Return the scheme as an artifact's header states it."""
+        return Quantization(
+            linear_weights=self.linear_weights, word_embedding=self.word_embedding, activations=self.activations
+        )
+
+
+class LossSettings(Settings):
+    """Weights of the terms of the distillation loss; docs/training.md has the formulas.
+
+    Without `mask_padding`, padding counts as tokens do, as in the paper's code.
+    """
+
+    hidden_weight: Weight = 1.0
+    attention_scores_weight: Weight = 1.0
+    attention_map_weight: Weight = 0.0
+    attention_output_weight: Weight = 0.0
+    logits_weight: Weight = 1.0
+    labels_weight: Weight = 0.0
+    mask_padding: bool = True
+
+
+class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
     """Quantisation-aware training of the student.
 
     The teacher intervenes during the first T steps: `intervention_steps`, or where that is not given
-    `intervention_fraction` of them all.
-    One optimiser and one learning rate schedule run through both phases; the paper's code starts the
-    second anew, which on short runs spends its warm-up twice.
-    `scale_learning_rate` is that of the binary logarithm of the learned activation scales, which start
-    from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
+    `intervention_fraction` of them all. With `restart_after_intervention` the steps after T are a second
+    stage, with a fresh optimiser and a warm-up of its own.
+    `scale_learning_rate` is that of the binary logarithm of the learned scales; those of activations
+    start from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
+    `exportable` refuses, before training, what a later stage cannot take.
     """
 
     learning_rate: Positive = 4e-4
     scale_learning_rate: Positive = 1e-3
     intervention_fraction: Fraction = 0.25
     intervention_steps: Annotated[int, Field(ge=0)] | None = None
+    restart_after_intervention: bool = False
+    gradual_lambda_steps: Count = 1000
     calibration_batches: Count = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN
-    linear_weights: Granularity = Granularity.PER_ROW
-    word_embedding: Granularity = Granularity.PER_ROW
-    activations: ActivationScaling = ActivationScaling.STATIC
+    exportable: bool = True
+
+    def quantizers(self) -> QuantizerSettings:
+        """Return the part of the settings that a student's directory carries."""
+        return QuantizerSettings(**{name: getattr(self, name) for name in QuantizerSettings.model_fields})
 
 
 Config = TypeVar("Config", bound=TrainingConfig)

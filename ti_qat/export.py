@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
+from transformers import PreTrainedModel
 
 from ti_qat import __version__, model_directory
 from ti_qat.artifact import io
@@ -24,8 +24,10 @@ from ti_qat.artifact.schema import Provenance, Tokenization
 from ti_qat.data import lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
 from ti_qat.evaluation import logits_of, model_inputs
+from ti_qat.exported_network import encoder_shape, parameters_of
+from ti_qat.families import family_of, layers_of, require_exportable
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
-from ti_qat.modeling import encoder_shape, static_quantizers, ternary_linears
+from ti_qat.modeling import static_quantizers, ternary_linears
 from ti_qat.quantizers import PerTokenQuantizer, Quantized
 from ti_qat.tasks import TextTask
 
@@ -71,6 +73,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     model = model_directory.load(student_dir)
     if model.student is None:
         raise TrainingError(f"{student_dir}: expected a student, found a teacher")
+    require_exportable(model.model.config)
     task = task or model.trained.task
     model_directory.require_same_labels(task, model)
     rows = tokenized(
@@ -82,8 +85,8 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     artifact = io.save(
         out,
         task=task.describe(),
-        encoder=encoder_shape(model.model.config),
-        quantization=model.student.quantization,
+        encoder=encoder_shape(model.model),
+        quantization=model.student.quantizers.exported(),
         tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.tokenizer.pad_token_id),
         provenance=_provenance(model.trained, model.student),
         parameters=parameters_of(model.model),
@@ -111,37 +114,6 @@ def _provenance(trained: TrainedTask, student: StudentDescription) -> Provenance
     )
 
 
-def parameters_of(student: BertForSequenceClassification) -> dict[str, Array]:
-    """Return the artifact's parameters, by the names of `build_encoder`."""
-    embeddings = student.bert.embeddings
-    found: dict[str, Tensor] = {
-        "embedding.position": embeddings.position_embeddings.weight,
-        "embedding.token_type": embeddings.token_type_embeddings.weight,
-        "layer_norm.epsilon": torch.tensor([student.config.layer_norm_eps]),
-        "classifier.weight": student.classifier.weight,
-        "classifier.bias": student.classifier.bias,
-    }
-    norms = {"embedding.norm": embeddings.LayerNorm}
-    words = embeddings.word_embeddings.ternary_weight()
-    codes = {"embedding.word_codes": words.codes}
-    found["embedding.word_scale"] = words.scale
-    for i, layer in enumerate(student.bert.encoder.layer):
-        norms[f"layers.{i}.attention.norm"] = layer.attention.output.LayerNorm
-        norms[f"layers.{i}.feed_forward.norm"] = layer.output.LayerNorm
-        probabilities = layer.attention.self.quantizers.probabilities
-        found[f"layers.{i}.attention.probabilities_quantizer.scale"] = probabilities.scale_of(torch.zeros(1))
-    for name, norm in norms.items():
-        found |= {f"{name}.gamma": norm.weight, f"{name}.beta": norm.bias}
-    for name, linear in ternary_linears(student).items():
-        weight = linear.ternary_weight()
-        codes[f"{name}.weight_codes"] = weight.codes
-        found |= {f"{name}.weight_scale": weight.scale, f"{name}.bias": linear.bias}
-    for name, quantizer in static_quantizers(student).items():
-        found[f"{name}.scale"] = torch.exp2(quantizer.log2_scale)
-    arrays = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in found.items()}
-    return arrays | {name: tensor.numpy().astype(np.int8) for name, tensor in codes.items()}
-
-
 def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
     """Return the tokenised rows with the student's logits, and its hidden states of the first rows."""
     lengths = np.asarray(lengths_of(rows), np.int32)
@@ -156,7 +128,7 @@ def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
     golden_rows = np.arange(min(GOLDEN_ROWS, len(rows)))
     with torch.no_grad():
         output = model.model(**model_inputs(model, rows, golden_rows), output_hidden_states=True)
-    names = hidden_state_names(encoder_shape(model.model.config))
+    names = hidden_state_names(encoder_shape(model.model))
     golden = {}
     for name, state in zip(names, output.hidden_states, strict=True):
         golden[name] = np.zeros((len(golden_rows), tokens, state.shape[-1]), np.float32)
@@ -171,11 +143,13 @@ def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
 
 
 @contextmanager
-def _recorded_codes(student: BertForSequenceClassification) -> Iterator[dict[str, Array]]:
+def _recorded_codes(student: PreTrainedModel) -> Iterator[dict[str, Array]]:
     """Record the codes of every quantiser during the block, by the name of the artifact's operation."""
     quantizers: dict[str, nn.Module] = dict(static_quantizers(student))
-    for i, layer in enumerate(student.bert.encoder.layer):
-        quantizers[f"layers.{i}.attention.probabilities_quantizer"] = layer.attention.self.quantizers.probabilities
+    attention = family_of(student.config).attention
+    for i, layer in enumerate(layers_of(student)):
+        probabilities = layer.get_submodule(attention).quantizers.probabilities
+        quantizers[f"layers.{i}.attention.probabilities_quantizer"] = probabilities
     for name, linear in ternary_linears(student).items():
         if isinstance(linear.quantizer, PerTokenQuantizer):
             shared = name.endswith((".query", ".key", ".value"))
@@ -196,7 +170,7 @@ def _recorded_codes(student: BertForSequenceClassification) -> Iterator[dict[str
             handle.remove()
 
 
-def agreement(student: BertForSequenceClassification, artifact: io.Artifact) -> Agreement:
+def agreement(student: PreTrainedModel, artifact: io.Artifact) -> Agreement:
     """Run the NumPy oracle and torch on the golden rows, both padded alike, and compare every code."""
     split = artifact.evaluation
     golden_rows = len(next(iter(split.golden.values())))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
+from transformers import PreTrainedModel
 
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.modeling import AttentionTap, attach_taps
+from ti_qat.families import family_of, layers_of
+from ti_qat.modeling import AttentionTap, attach_tap
 from ti_qat.schedules import InterventionPoint
 
 
@@ -42,11 +42,12 @@ class AttentionRecord:
 class AttentionRecorder:
     """Records the attention of chosen forward passes of `model`."""
 
-    def __init__(self, model: BertForSequenceClassification) -> None:
-        self._taps = attach_taps(model)
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._tap = attach_tap(model)
         self._record: AttentionRecord | None = None
-        for layer in model.bert.encoder.layer:
-            layer.attention.output.dense.register_forward_hook(self._keep)
+        output = family_of(model.config).output
+        for layer in layers_of(model):
+            layer.get_submodule(output).register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         if self._record is not None:
@@ -57,64 +58,56 @@ class AttentionRecorder:
     def recording(self) -> Iterator[AttentionRecord]:
         """Yield the record that the one forward pass inside the block fills; complete when the block ends."""
         self._record = record = AttentionRecord()
-        self._clear_taps()
+        tap = self._tap
+        tap.recording, tap.scores, tap.probabilities = True, record.scores, record.probabilities
         try:
             yield record
-            for tap in self._taps:
-                if tap.scores is not None and tap.probabilities is not None:
-                    record.scores.append(tap.scores)
-                    record.probabilities.append(tap.probabilities)
-            record.require_layers(len(self._taps))
+            record.require_layers(tap.calls)
         finally:
             self._record = None
-            self._clear_taps()
-
-    def _clear_taps(self) -> None:
-        for tap in self._taps:
-            tap.scores = tap.probabilities = None
+            tap.recording, tap.scores, tap.probabilities = False, [], []
 
 
 class TeacherIntervention:
-    """Replaces the student's attention by the teacher's while `during` is active."""
+    """Replaces the student's attention by the teacher's while `during` is active.
 
-    def __init__(self, student: BertForSequenceClassification) -> None:
+    `student` is recorded already: an `AttentionRecorder` has put a tap in its attention.
+    """
+
+    def __init__(self, student: PreTrainedModel) -> None:
+        family = family_of(student.config)
         self._point: InterventionPoint | None = None
         self._teacher = AttentionRecord()
         self._fired = 0
-        self._taps: list[AttentionTap] = []
-        for i, layer in enumerate(student.bert.encoder.layer):
-            attention = layer.attention
-            self._taps.append(attention.self.tap)
-            for linear in (attention.self.query, attention.self.key):
-                linear.register_forward_pre_hook(self._detach_query_key)
-            attention.self.value.register_forward_pre_hook(self._detach_value)
-            attention.output.dense.register_forward_pre_hook(self._context_hook(i))
-            attention.output.dense.register_forward_hook(self._output_hook(i))
+        for layer in layers_of(student):
+            self._tap: AttentionTap = layer.get_submodule(family.attention).tap
+            for path in (family.query, family.key):
+                layer.get_submodule(path).register_forward_pre_hook(self._detach_query_key)
+            layer.get_submodule(family.value).register_forward_pre_hook(self._detach_value)
+            output = layer.get_submodule(family.output)
+            output.register_forward_pre_hook(self._replace_context)
+            output.register_forward_hook(self._replace_output)
 
     @contextmanager
     def during(self, point: InterventionPoint | None, teacher: AttentionRecord) -> Iterator[None]:
         """Intervene at `point` in the student's forward pass made inside the block."""
         self._point, self._teacher, self._fired = point, teacher, 0
         if point is InterventionPoint.ATTENTION_MAP:
-            for tap, probabilities in zip(self._taps, teacher.probabilities, strict=True):
-                tap.replacement, tap.replaced = probabilities, False
+            self._tap.replacements, self._tap.replaced = teacher.probabilities, 0
         try:
             yield
             self._require_all_fired()
         finally:
             self._point, self._teacher = None, AttentionRecord()
-            for tap in self._taps:
-                tap.replacement = None
+            self._tap.replacements = None
 
     def _require_all_fired(self) -> None:
         if self._point is None:
             return
-        fired = (
-            sum(tap.replaced for tap in self._taps) if self._point is InterventionPoint.ATTENTION_MAP else self._fired
-        )
-        if fired != len(self._taps):
+        fired = self._tap.replaced if self._point is InterventionPoint.ATTENTION_MAP else self._fired
+        if fired != self._tap.calls:
             raise UnsupportedModelError(
-                f"intervention at {self._point}: expected {len(self._taps)} layers, reached {fired}"
+                f"intervention at {self._point}: expected {self._tap.calls} layers, reached {fired}"
             )
 
     def _detach_query_key(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
@@ -124,20 +117,15 @@ class TeacherIntervention:
         # Under TI-M the values still form the context, so their input keeps its gradient.
         return (args[0].detach(),) if self._point in (InterventionPoint.CONTEXT, InterventionPoint.OUTPUT) else None
 
-    def _context_hook(self, layer: int) -> Any:
-        def replace(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if self._point is not InterventionPoint.CONTEXT:
-                return None
-            self._fired += 1
-            return (self._teacher.context[layer],)
+    # Calls are counted, not modules: layers may share one.
+    def _replace_context(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if self._point is not InterventionPoint.CONTEXT:
+            return None
+        self._fired += 1
+        return (self._teacher.context[self._fired - 1],)
 
-        return replace
-
-    def _output_hook(self, layer: int) -> Any:
-        def replace(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if self._point is not InterventionPoint.OUTPUT:
-                return None
-            self._fired += 1
-            return self._teacher.output[layer]
-
-        return replace
+    def _replace_output(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if self._point is not InterventionPoint.OUTPUT:
+            return None
+        self._fired += 1
+        return self._teacher.output[self._fired - 1]

@@ -7,9 +7,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from ti_qat.artifact.schema import Granularity
-from ti_qat.config import WeightQuantizer
+from ti_qat.config import QuantizerSettings, WeightQuantizer
 from ti_qat.quantizers import Mode, Quantized, Quantizer, ternarize
 
 
@@ -75,13 +76,13 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
     """Linear layer on int8 input codes and ternary weight codes, x (..., K) to (..., N)."""
 
     @classmethod
-    def from_linear(
-        cls, linear: nn.Linear, granularity: Granularity, weight_quantizer: WeightQuantizer, quantizer: Quantizer
-    ) -> Self:
-        """Take over the parameters of `linear`; its input passes through `quantizer`."""
+    def from_linear(cls, linear: nn.Linear | Conv1D, settings: QuantizerSettings, quantizer: Quantizer) -> Self:
+        """Take over the parameters of `linear`, a Conv1D's transposed; its input passes through `quantizer`."""
+        if isinstance(linear, Conv1D):
+            linear = _linear(linear.weight.detach().T, linear.bias.detach())
         layer = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         layer.weight, layer.bias = linear.weight, linear.bias
-        layer._set_ternary(granularity, weight_quantizer)
+        layer._set_ternary(settings.linear_weights, settings.weight_quantizer)
         # Not a registered child: query, key and value share one quantiser, which the model owns.
         layer._quantizer = (quantizer,)
         return layer
@@ -103,17 +104,42 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
         return product if self.bias is None else product + self.bias
 
 
+class FusedLinears(nn.Module):
+    """Query, key and value linears in the place of one linear that computes all three."""
+
+    def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> None:
+        super().__init__()
+        self.query, self.key, self.value = query, key, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the three results of `x` (..., K) side by side, (..., 3 N)."""
+        return torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
+
+
+def split_fused(fused: Conv1D) -> FusedLinears:
+    """Return the three linears that `fused` computes in one: each gets its own scales and hooks."""
+    parts = zip(fused.weight.detach().chunk(3, dim=1), fused.bias.detach().chunk(3), strict=True)
+    return FusedLinears(*(_linear(weight.T, bias) for weight, bias in parts))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight, linear.bias = (
+        nn.Parameter(weight.clone(memory_format=torch.contiguous_format)),
+        nn.Parameter(bias.clone()),
+    )
+    return linear
+
+
 class TernaryEmbedding(_TernaryWeight, nn.Embedding):
     """Embedding table of ternary codes with one scale per row (or for the table), ids to (..., H)."""
 
     @classmethod
-    def from_embedding(
-        cls, embedding: nn.Embedding, granularity: Granularity, weight_quantizer: WeightQuantizer
-    ) -> Self:
+    def from_embedding(cls, embedding: nn.Embedding, settings: QuantizerSettings) -> Self:
         """Take over the table of `embedding`."""
         layer = cls(embedding.num_embeddings, embedding.embedding_dim, embedding.padding_idx, device="meta")
         layer.weight = embedding.weight
-        layer._set_ternary(granularity, weight_quantizer)
+        layer._set_ternary(settings.word_embedding, settings.weight_quantizer)
         return layer
 
     def forward(self, ids: Tensor) -> Tensor:

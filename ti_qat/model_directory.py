@@ -14,12 +14,18 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from ti_qat.artifact.schema import Quantization
-from ti_qat.config import WeightQuantizer
+from ti_qat.config import QuantizerSettings
 from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
-from ti_qat.modeling import make_student, require_served
+from ti_qat.families import family_of
+from ti_qat.modeling import make_student
 from ti_qat.schedules import Method
 from ti_qat.tasks import TextTask
 
@@ -43,22 +49,21 @@ class StudentDescription(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    quantization: Quantization
+    quantizers: QuantizerSettings
     method: Method
-    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN  # older directories do not say
 
 
 @dataclass(frozen=True)
 class TrainedModel:
     """A teacher (`student` is None) or a student, ready to evaluate."""
 
-    model: BertForSequenceClassification
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     trained: TrainedTask
     student: StudentDescription | None
 
 
-def load_pretrained(source: str, task: TextTask) -> tuple[BertForSequenceClassification, PreTrainedTokenizerBase]:
+def load_pretrained(source: str, task: TextTask) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the encoder at a directory or hub name, in float32 with a fresh classifier for `task`.
 
     Raises `UnsupportedModelError` before any weight is read where it cannot become a student.
@@ -67,10 +72,10 @@ def load_pretrained(source: str, task: TextTask) -> tuple[BertForSequenceClassif
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
-    require_served(config)
+    family_of(config)
     names = dict(enumerate(task.labels))
     try:
-        model = BertForSequenceClassification.from_pretrained(
+        model = AutoModelForSequenceClassification.from_pretrained(
             source,
             dtype=torch.float32,
             num_labels=len(names),
@@ -78,7 +83,9 @@ def load_pretrained(source: str, task: TextTask) -> tuple[BertForSequenceClassif
             label2id={name: index for index, name in names.items()},
         )
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UnsupportedModelError(f"{source}: expected the weights of a BERT checkpoint: {error}") from error
+        raise UnsupportedModelError(
+            f"{source}: expected the weights of a {config.model_type} checkpoint: {error}"
+        ) from error
     return model, AutoTokenizer.from_pretrained(source)
 
 
@@ -95,11 +102,11 @@ def load(directory: Path) -> TrainedModel:
     """Read a teacher or student directory, model in eval mode. Raises `TrainingError` naming file and field."""
     trained = _read(directory / TASK_FILE, TrainedTask)
     student = _read(directory / STUDENT_FILE, StudentDescription) if (directory / STUDENT_FILE).exists() else None
-    config = BertConfig.from_pretrained(directory)
-    require_served(config)
-    model = BertForSequenceClassification(config)
+    config = AutoConfig.from_pretrained(directory)
+    family_of(config)
+    model = AutoModelForSequenceClassification.from_config(config)
     if student is not None:
-        model = make_student(model, student.quantization, student.weight_quantizer)
+        model = make_student(model, student.quantizers)
     try:
         model.load_state_dict(safetensors.torch.load_file(directory / WEIGHTS_FILE))
     except (OSError, SafetensorError, RuntimeError) as error:

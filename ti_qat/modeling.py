@@ -1,117 +1,89 @@
-"""Turns a transformers BERT classifier into its ternary student, by name and in place of modules.
+"""Turns a transformers model into its ternary student, by name and in place of modules.
 
 No modelling code lives here: linears and the word embedding are replaced, and attention goes through
-the function that `transformers` lets us register. Names are those of `ti_qat.artifact.encoder`.
+the function that `transformers` lets us register. `ti_qat.families` says where they lie; the names of
+operations are those of `ti_qat.artifact.encoder`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedConfig,
-)
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from ti_qat.artifact import numerics
-from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Quantization
-from ti_qat.config import WeightQuantizer
-from ti_qat.errors import UnsupportedModelError
-from ti_qat.layers import TernaryEmbedding, TernaryLinear
-from ti_qat.quantizers import PerTokenQuantizer, ProbabilityQuantizer, Quantized, Quantizer, StaticQuantizer
+from ti_qat.config import QuantizerSettings
+from ti_qat.families import Family, attention_calls, family_of, layers_of
+from ti_qat.layers import TernaryEmbedding, TernaryLinear, split_fused
+from ti_qat.quantizers import (
+    ProbabilityQuantizer,
+    Quantized,
+    Quantizer,
+    StaticQuantizer,
+    input_quantizer,
+    static_quantizer,
+)
 
 ATTENTION_NAME = "ti_qat"
-SERVED_FAMILIES = ("bert",)
 
-# What the deployed arithmetic computes; a checkpoint that differs in one of these is refused.
-REQUIRED_SETTINGS: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("gelu",),
-    "position_embedding_type": ("absolute", None),
-    "is_decoder": (False, None),
-    "add_cross_attention": (False, None),
-}
-
-# Artifact operation below "layers.{i}." -> module path below "bert.encoder.layer.{i}.".
-LAYER_LINEARS = {
-    "attention.query": "attention.self.query",
-    "attention.key": "attention.self.key",
-    "attention.value": "attention.self.value",
-    "attention.output": "attention.output.dense",
-    "feed_forward.up": "intermediate.dense",
-    "feed_forward.down": "output.dense",
-}
-
-
-def require_served(config: PreTrainedConfig) -> None:
-    """Raise `UnsupportedModelError` unless the family and its settings can be trained and exported."""
-    served = ", ".join(SERVED_FAMILIES)
-    if config.model_type not in SERVED_FAMILIES:
-        raise UnsupportedModelError(f"model family '{config.model_type}' is not served; served: {served}")
-    for name, accepted in REQUIRED_SETTINGS.items():
-        found = getattr(config, name, None)
-        if found not in accepted:
-            raise UnsupportedModelError(
-                f"config.{name}: expected {accepted[0]!r}, found {found!r} (served: {served} encoders)"
-            )
-
-
-def encoder_shape(config: BertConfig) -> EncoderShape:
-    """Return the dimensions of a served model for the artifact's header."""
-    return EncoderShape(
-        family="bert",
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        feed_forward=config.intermediate_size,
-        vocabulary=config.vocab_size,
-        positions=config.max_position_embeddings,
-        token_types=config.type_vocab_size,
-        labels=config.num_labels,
-    )
+# What the families call the probabilities of their dropouts.
+DROPOUT_SETTINGS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "classifier_dropout_prob"),
+    *("dropout", "attention_dropout", "seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
+)
 
 
 @dataclass
 class AttentionTap:
-    """What one layer's attention did in the latest forward pass, and what it is told to do in the next.
+    """Looks into every attention call of a model's forward pass, in order, and may replace its result.
 
-    `scores` and `probabilities` are float32 (B, heads, S, S): raw scaled scores before the mask, and the
-    softmax before dropout and before its quantiser. `replacement` stands in for the probabilities.
+    Kept while `recording`: `scores` and `probabilities`, each float32 (B, heads, S, S): scaled scores before
+    the mask, and the softmax before dropout and quantiser. `replacements`, one a call, stand in for the
+    probabilities. Calls are told apart by their order, since layers may share one module.
     """
 
-    scores: Tensor | None = None
-    probabilities: Tensor | None = None
-    replacement: Tensor | None = None
-    replaced: bool = False
+    calls: int
+    recording: bool = False
+    scores: list[Tensor] = field(default_factory=list)
+    probabilities: list[Tensor] = field(default_factory=list)
+    replacements: Sequence[Tensor] | None = None
+    replaced: int = 0
+
+    def exchange(self, scores: Tensor, probabilities: Tensor) -> Tensor:
+        """Return the probabilities that the pass goes on with."""
+        if self.recording:
+            self.scores.append(scores)
+            self.probabilities.append(probabilities)
+        if self.replacements is None:
+            return probabilities
+        self.replaced += 1
+        return self.replacements[self.replaced - 1]
 
 
 class AttentionQuantizers(nn.Module):
     """The quantisers of one attention block; `input` is shared by its query, key and value linears."""
 
-    def __init__(self, scaling: ActivationScaling) -> None:
+    def __init__(self, settings: QuantizerSettings) -> None:
         super().__init__()
-        self.input = input_quantizer(scaling)
-        self.query, self.key, self.value = StaticQuantizer(), StaticQuantizer(), StaticQuantizer()
-        self.probabilities = ProbabilityQuantizer()
-
-
-def input_quantizer(scaling: ActivationScaling) -> Quantizer:
-    """Return a new quantiser for the input of a linear."""
-    return StaticQuantizer() if scaling is ActivationScaling.STATIC else PerTokenQuantizer()
+        self.input = input_quantizer(settings)
+        self.query, self.key, self.value = (static_quantizer(settings) for _ in range(3))
+        self.probabilities = ProbabilityQuantizer(settings.activation_bits)
 
 
 def _unquantized(x: Tensor) -> Quantized:
     return Quantized(x, x.new_ones(1))
+
+
+def _repeated(x: Tensor, heads: int) -> Tensor:
+    """Return grouped keys or values (B, groups, S, D) once for each of `heads` query heads."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
 def tapped_attention(
@@ -127,7 +99,7 @@ def tapped_attention(
     """Attention of teacher and student: (B, heads, S, D) inputs to the context (B, S, heads, D).
 
     A module with `quantizers` (the student's) multiplies codes, as the deployed operators do. A module
-    with a `tap` leaves its raw scores and probabilities there and takes replaced probabilities from it.
+    with a `tap` shows it scores and probabilities and goes on with what it returns.
     """
     quantizers = getattr(module, "quantizers", None)
     q, k, v = (
@@ -135,18 +107,17 @@ def tapped_attention(
         if quantizers is not None
         else (_unquantized(query), _unquantized(key), _unquantized(value))
     )
-    factor = (q.scale * k.scale) * float(numerics.attention_scale(query.shape[-1]))
-    scores = torch.matmul(q.codes, k.codes.transpose(2, 3)) * factor
+    heads = query.shape[1]
+    factor = (q.scale * k.scale) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = torch.matmul(q.codes, _repeated(k.codes, heads).transpose(2, 3)) * factor
     masked = scores if attention_mask is None else scores + attention_mask
     probabilities = functional.softmax(masked, dim=-1)
     tap: AttentionTap | None = getattr(module, "tap", None)
     if tap is not None:
-        tap.scores, tap.probabilities = scores, probabilities
-        if tap.replacement is not None:
-            probabilities, tap.replaced = tap.replacement, True
+        probabilities = tap.exchange(scores, probabilities)
     kept = functional.dropout(probabilities, p=dropout, training=module.training)
     p = quantizers.probabilities(kept) if quantizers is not None else _unquantized(kept)
-    context = torch.matmul(p.codes, v.codes) * (p.scale * v.scale)
+    context = torch.matmul(p.codes, _repeated(v.codes, heads)) * (p.scale * v.scale)
     return context.transpose(1, 2).contiguous(), probabilities
 
 
@@ -155,72 +126,75 @@ AttentionInterface.register(ATTENTION_NAME, tapped_attention)
 AttentionMaskInterface.register(ATTENTION_NAME, eager_mask)
 
 
-def attach_taps(model: BertForSequenceClassification) -> list[AttentionTap]:
-    """Route the attention of `model` through `tapped_attention`; return one tap per layer, in order."""
-    require_served(model.config)
+def attach_tap(model: PreTrainedModel) -> AttentionTap:
+    """Route the attention of `model` through `tapped_attention`; return the tap that all its layers share."""
+    family = family_of(model.config)
     model.set_attn_implementation(ATTENTION_NAME)
-    taps = []
-    for layer in model.bert.encoder.layer:
-        layer.attention.self.tap = AttentionTap()
-        taps.append(layer.attention.self.tap)
-    return taps
+    tap = AttentionTap(calls=attention_calls(model.config))
+    for layer in layers_of(model):
+        layer.get_submodule(family.attention).tap = tap
+    return tap
 
 
-def make_student(
-    teacher: BertForSequenceClassification,
-    quantization: Quantization,
-    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN,
-) -> BertForSequenceClassification:
+def make_student(teacher: PreTrainedModel, settings: QuantizerSettings) -> PreTrainedModel:
     """Return a copy of `teacher` with ternary weights and quantised activations, not yet calibrated."""
-    require_served(teacher.config)
+    family = family_of(teacher.config)
     student = copy.deepcopy(teacher)
     student.set_attn_implementation(ATTENTION_NAME)
-    embeddings = student.bert.embeddings
-    embeddings.word_embeddings = TernaryEmbedding.from_embedding(
-        embeddings.word_embeddings, quantization.word_embedding, weight_quantizer
-    )
-    for layer in student.bert.encoder.layer:
-        quantizers = AttentionQuantizers(quantization.activations)
-        layer.attention.self.quantizers = quantizers
-        for path in LAYER_LINEARS.values():
-            shared = quantizers.input if path.startswith("attention.self.") else None
-            _replace_linear(layer, path, quantization, weight_quantizer, shared)
-    _replace_linear(student.bert, "pooler.dense", quantization, weight_quantizer, None)
+    base = student.base_model
+    if family.word_embedding is not None:
+        embedding = base.get_submodule(family.word_embedding)
+        base.set_submodule(family.word_embedding, TernaryEmbedding.from_embedding(embedding, settings))
+    for layer in layers_of(student):
+        quantizers = AttentionQuantizers(settings)
+        layer.get_submodule(family.attention).quantizers = quantizers
+        if family.fused is not None:
+            layer.set_submodule(family.fused, split_fused(layer.get_submodule(family.fused)))
+        for path in family.linears.values():
+            shared = quantizers.input if path in (family.query, family.key, family.value) else None
+            _replace_linear(layer, path, settings, shared)
+    for root, path in _outer_linears(student, family).values():
+        _replace_linear(root, path, settings, None)
     return student
 
 
-def _replace_linear(
-    parent: nn.Module,
-    path: str,
-    quantization: Quantization,
-    weight_quantizer: WeightQuantizer,
-    shared: Quantizer | None,
-) -> None:
+def _outer_linears(model: PreTrainedModel, family: Family) -> dict[str, tuple[nn.Module, str]]:
+    """Return the linears outside the layers that become ternary: operation name -> root and path."""
+    outer = {"embedding.projection": (model.base_model, family.projection), "pooler": (model, family.pooler)}
+    # ELECTRA projects its embeddings only where they are narrower than the layers.
+    return {
+        name: (root, path)
+        for name, (root, path) in outer.items()
+        if path is not None and hasattr(root.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2])
+    }
+
+
+def _replace_linear(root: nn.Module, path: str, settings: QuantizerSettings, shared: Quantizer | None) -> None:
     """Put a ternary linear in the place of the one at `path`; without `shared` it owns its quantiser."""
-    owner_path, _, name = path.rpartition(".")
-    owner = parent.get_submodule(owner_path)
-    quantizer = shared or input_quantizer(quantization.activations)
-    layer = TernaryLinear.from_linear(getattr(owner, name), quantization.linear_weights, weight_quantizer, quantizer)
+    quantizer = shared or input_quantizer(settings)
+    layer = TernaryLinear.from_linear(root.get_submodule(path), settings, quantizer)
     if shared is None:
         layer.input_quantizer = quantizer
-    setattr(owner, name, layer)
+    root.set_submodule(path, layer)
 
 
-def ternary_linears(student: BertForSequenceClassification) -> dict[str, TernaryLinear]:
-    """Return the ternary linears of `student` by the name of their artifact operation, in order."""
-    found = {}
-    for i, layer in enumerate(student.bert.encoder.layer):
-        for operation, path in LAYER_LINEARS.items():
-            found[f"layers.{i}.{operation}"] = layer.get_submodule(path)
-    found["pooler"] = student.bert.pooler.dense
-    return found
+def ternary_linears(student: PreTrainedModel) -> dict[str, TernaryLinear]:
+    """Return the ternary linears of `student` by the name of their operation, in order."""
+    family = family_of(student.config)
+    found = {
+        f"layers.{i}.{operation}": layer.get_submodule(path)
+        for i, layer in enumerate(layers_of(student))
+        for operation, path in family.linears.items()
+    }
+    return found | {name: root.get_submodule(path) for name, (root, path) in _outer_linears(student, family).items()}
 
 
-def static_quantizers(student: BertForSequenceClassification) -> dict[str, StaticQuantizer]:
-    """Return the quantisers with a learned scale by the name of their artifact operation."""
+def static_quantizers(student: PreTrainedModel) -> dict[str, StaticQuantizer]:
+    """Return the quantisers that keep a scale by the name of their operation."""
+    family = family_of(student.config)
     found: dict[str, Quantizer] = {}
-    for i, layer in enumerate(student.bert.encoder.layer):
-        quantizers = layer.attention.self.quantizers
+    for i, layer in enumerate(layers_of(student)):
+        quantizers = layer.get_submodule(family.attention).quantizers
         found[f"layers.{i}.attention.input"] = quantizers.input
         for part in ("query", "key", "value"):
             found[f"layers.{i}.attention.{part}_quantizer"] = getattr(quantizers, part)
@@ -230,8 +204,20 @@ def static_quantizers(student: BertForSequenceClassification) -> dict[str, Stati
     return {name: quantizer for name, quantizer in found.items() if isinstance(quantizer, StaticQuantizer)}
 
 
+def set_dropout(model: PreTrainedModel, probability: float) -> None:
+    """Set every dropout of `model`, in its modules and in the configuration that is saved with it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = probability  # ViT and LLaMA keep the number, not a module
+    for name in DROPOUT_SETTINGS:
+        if getattr(model.config, name, None) is not None:
+            setattr(model.config, name, probability)
+
+
 @contextmanager
-def full_precision_weights(student: BertForSequenceClassification) -> Iterator[None]:
+def full_precision_weights(student: PreTrainedModel) -> Iterator[None]:
     """Let the linears and the embedding of `student` use their latent weights for the duration of the block."""
     layers = [module for module in student.modules() if isinstance(module, TernaryLinear | TernaryEmbedding)]
     try:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ti_qat.artifact import numerics
-from ti_qat.artifact.schema import Granularity
-from ti_qat.config import WeightQuantizer
+from ti_qat.artifact.schema import ActivationScaling, Granularity
+from ti_qat.config import QuantizerSettings, WeightQuantizer
 
 TERNARY_THRESHOLD_FACTOR = 0.7
 CODE_MAX = float(numerics.CODE_MAX)
@@ -194,9 +194,22 @@ class PerTokenQuantizer(Quantizer):
 class ProbabilityQuantizer(Quantizer):
     """The fixed scale 1/127 of attention probabilities."""
 
+    def __init__(self, bits: int = 8) -> None:
+        super().__init__()
+
     def scale_of(self, x: Tensor) -> Tensor:
         """Return the constant, shape (1,)."""
         return x.new_full((1,), float(numerics.PROBABILITY_SCALE))
+
+
+def static_quantizer(settings: QuantizerSettings) -> StaticQuantizer:
+    """Return a new quantiser for a value whose scale is kept: queries, keys and values."""
+    return StaticQuantizer()
+
+
+def input_quantizer(settings: QuantizerSettings) -> Quantizer:
+    """Return a new quantiser for the input of a linear."""
+    return static_quantizer(settings) if settings.activations is ActivationScaling.STATIC else PerTokenQuantizer()
 
 
 @contextmanager

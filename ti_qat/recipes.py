@@ -13,22 +13,24 @@ from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from transformers import BertForSequenceClassification, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ti_qat import __version__, model_directory
 from ti_qat.artifact.atomic import require_replaceable, whole_directory, write_whole
-from ti_qat.artifact.schema import Metric, Quantization
+from ti_qat.artifact.schema import Metric
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized, training_order
 from ti_qat.errors import ConfigurationError, TaskError, TrainingError
+from ti_qat.families import position_offset, require_exportable
+from ti_qat.intervention_trainer import InterventionTrainer
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
-from ti_qat.modeling import make_student, static_quantizers
+from ti_qat.modeling import make_student, set_dropout, static_quantizers
 from ti_qat.progress import LOG_FILE, log_lines
 from ti_qat.quantizers import Mode, activation_mode
 from ti_qat.schedules import Method, Schedule, schedule_for
 from ti_qat.tasks import TextTask
-from ti_qat.training import InterventionTrainer, ResumableTrainer, total_steps
+from ti_qat.training import ResumableTrainer, total_steps
 
 SETTINGS_FILE = "settings.json"
 
@@ -58,7 +60,7 @@ def teach(source: str, task: TextTask, data_dir: Path, out: Path, config: Teache
     """
     _prepare_process(config)
     model, tokenizer = model_directory.load_pretrained(source, task)
-    longest = model.config.max_position_embeddings
+    longest = model.config.max_position_embeddings - position_offset(model.config)
     if config.max_length > longest:
         raise TaskError(f"max_length: expected at most the model's {longest} positions, found {config.max_length}")
     splits = _read_splits(task, data_dir, tokenizer, config.max_length)
@@ -94,20 +96,19 @@ def train(
     """
     _prepare_process(config)
     teacher = model_directory.load_teacher(teacher_dir)
+    if config.exportable:
+        require_exportable(teacher.model.config)
     model_directory.require_same_labels(task, teacher)
     splits = _read_splits(task, data_dir, teacher.tokenizer, teacher.trained.max_length)
     intervened_steps = steps_of_intervention(config, total_steps(config, len(splits.train)))
     schedule = schedule_for(method, intervened_steps, config.seed)
-    quantization = Quantization(
-        linear_weights=config.linear_weights, word_embedding=config.word_embedding, activations=config.activations
-    )
-    student = make_student(teacher.model, quantization, config.weight_quantizer)
+    student = make_student(teacher.model, config.quantizers())
     set_dropout(student, config.dropout)
     calibrate(student, splits.train, teacher.tokenizer, config)
     trained = teacher.trained.model_copy(
         update={"task": task, "source": teacher_dir.name, "seed": config.seed, "training_rows": len(splits.train)}
     )
-    description = StudentDescription(quantization=quantization, method=method, weight_quantizer=config.weight_quantizer)
+    description = StudentDescription(quantizers=config.quantizers(), method=method)
     settings = _settings("train", config, str(teacher_dir), task, data_dir) | {"method": method.value}
     with _work_directory(out, settings) as work_dir:
         trainer = _student_trainer(student, teacher, splits, method, schedule, config, task.metric, work_dir)
@@ -116,7 +117,7 @@ def train(
 
 
 def _student_trainer(
-    student: BertForSequenceClassification,
+    student: PreTrainedModel,
     teacher: TrainedModel,
     splits: _Splits,
     method: Method,
@@ -151,16 +152,8 @@ def steps_of_intervention(config: StudentConfig, steps: int) -> int:
     return config.intervention_steps
 
 
-def set_dropout(model: BertForSequenceClassification, probability: float) -> None:
-    """Set every dropout of `model`, in its modules and in the configuration that is saved with it."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = probability
-    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = probability
-
-
 def calibrate(
-    student: BertForSequenceClassification, train: Dataset, tokenizer: PreTrainedTokenizerBase, config: StudentConfig
+    student: PreTrainedModel, train: Dataset, tokenizer: PreTrainedTokenizerBase, config: StudentConfig
 ) -> None:
     """Set the learned scales of `student` from the first training batches, seen through ternary weights."""
     quantizers = static_quantizers(student)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
-    BertForSequenceClassification,
     EvalPrediction,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -23,16 +22,12 @@ from transformers import (
 from ti_qat.artifact.evaluation import score
 from ti_qat.artifact.schema import Metric
 from ti_qat.checkpoints import newest_complete, publish
-from ti_qat.config import StudentConfig, TrainingConfig
+from ti_qat.config import TrainingConfig
 from ti_qat.data import RightPadding, lengths_of, training_order
-from ti_qat.distillation import transformer_loss
 from ti_qat.errors import TrainingError
-from ti_qat.intervention import AttentionRecorder, TeacherIntervention
 from ti_qat.progress import LOG_FILE, CurveLog, ProgressLine
-from ti_qat.schedules import Schedule, phase
 
 EVALUATION_BATCH_ROWS = 64
-SCALE_PARAMETER = "log2_scale"
 
 
 def total_steps(config: TrainingConfig, rows: int) -> int:
@@ -72,7 +67,7 @@ class ResumableTrainer(Trainer):
 
     def __init__(
         self,
-        model: BertForSequenceClassification,
+        model: PreTrainedModel,
         config: TrainingConfig,
         tokenizer: PreTrainedTokenizerBase,
         train: Dataset,
@@ -137,73 +132,3 @@ class ResumableTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         publish(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
-
-
-def student_optimizer(student: nn.Module, config: StudentConfig) -> torch.optim.Optimizer:
-    """Return AdamW with a learning rate of its own, and no decay, for the activation scales."""
-    groups: dict[str, list[nn.Parameter]] = {"decayed": [], "plain": [], "scales": []}
-    for name, parameter in student.named_parameters():
-        kind = "scales" if name.endswith(SCALE_PARAMETER) else "decayed" if parameter.ndim > 1 else "plain"
-        groups[kind].append(parameter)
-    settings = {
-        "decayed": {"lr": config.learning_rate, "weight_decay": config.weight_decay},
-        "plain": {"lr": config.learning_rate, "weight_decay": 0.0},
-        "scales": {"lr": config.scale_learning_rate, "weight_decay": 0.0},
-    }
-    return torch.optim.AdamW(
-        [{"params": members, **settings[kind]} for kind, members in groups.items() if members], fused=True
-    )
-
-
-class InterventionTrainer(ResumableTrainer):
-    """Distils the teacher into the student while the teacher intervenes where the schedule says."""
-
-    def __init__(
-        self,
-        *,
-        teacher: BertForSequenceClassification,
-        schedule: Schedule,
-        model: Any,
-        config: StudentConfig,
-        **rest: Any,
-    ) -> None:
-        super().__init__(model=model, config=config, optimizer=student_optimizer(model, config), **rest)
-        self._teacher = teacher.to(self.args.device).eval().requires_grad_(False)
-        self._schedule = schedule
-        self._teacher_recorder, self._student_recorder = AttentionRecorder(self._teacher), AttentionRecorder(model)
-        self._intervention = TeacherIntervention(model)
-        self._sums: dict[str, float] = defaultdict(float)
-        self._summed_steps = 0
-
-    def loss_of(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Return L_trm while training, the plain loss while evaluating."""
-        if not model.training:
-            return super().loss_of(model, inputs, *args, **kwargs)
-        values = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        with torch.no_grad(), self._teacher_recorder.recording() as teacher:
-            target = self._teacher(**values, output_hidden_states=True)
-        point = self._schedule.point(self.state.global_step)
-        with self._student_recorder.recording() as student, self._intervention.during(point, teacher):
-            output = model(**values, output_hidden_states=True)
-        loss = transformer_loss(
-            output.hidden_states,
-            target.hidden_states,
-            student.scores,
-            teacher.scores,
-            output.logits,
-            target.logits,
-            inputs["attention_mask"],
-        )
-        for name in ("hidden", "attention", "logits"):
-            self._sums[f"loss_{name}"] += getattr(loss, name).item()
-        self._summed_steps += 1
-        return loss.total
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the terms of the loss, means since the last entry, and the point of intervention."""
-        if "loss" in logs and self._summed_steps:
-            logs |= {name: total / self._summed_steps for name, total in self._sums.items()}
-            logs["intervention"] = phase(self._schedule, self.state.global_step - 1)
-            self._sums.clear()
-            self._summed_steps = 0
-        super().log(logs, start_time)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-from tests.builders import WORDS, tiny_quantization, tiny_shape, tiny_tokenizer_json
-from ti_qat.artifact.schema import ActivationScaling, Granularity, Metric
-from ti_qat.config import WeightQuantizer
-from ti_qat.modeling import make_student, static_quantizers
+from tests.builders import WORDS, tiny_shape, tiny_tokenizer_json
+from ti_qat.artifact.schema import Metric
+from ti_qat.config import QuantizerSettings
+from ti_qat.modeling import make_student, set_dropout, static_quantizers
 from ti_qat.quantizers import Mode, activation_mode
 from ti_qat.tasks import TextTask
 
@@ -59,17 +60,11 @@ def tiny_batch() -> dict[str, torch.Tensor]:
 
 
 def tiny_student(
-    teacher: BertForSequenceClassification,
-    activations: ActivationScaling = ActivationScaling.STATIC,
-    weights: Granularity = Granularity.PER_ROW,
-    weight_quantizer: WeightQuantizer = WeightQuantizer.TWN,
-) -> BertForSequenceClassification:
-    """A calibrated student without dropout."""
-    quantization = tiny_quantization(linear_weights=weights, word_embedding=weights, activations=activations)
-    student = make_student(teacher, quantization, weight_quantizer).eval()
-    for module in student.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    teacher: PreTrainedModel, settings: QuantizerSettings | None = None, **changes: Any
+) -> PreTrainedModel:
+    """A calibrated student without dropout; `changes` are those of the settings."""
+    student = make_student(teacher, settings or QuantizerSettings(**changes)).eval()
+    set_dropout(student, 0.0)
     with torch.no_grad(), activation_mode(student, Mode.OBSERVE):
         student(**tiny_batch())
     for quantizer in static_quantizers(student).values():

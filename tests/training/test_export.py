@@ -11,12 +11,13 @@ from ti_qat import commands, model_directory
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.reference import KERNELS
-from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
+from ti_qat.artifact.schema import ActivationScaling, Granularity
 from ti_qat.cli import main
-from ti_qat.config import WeightQuantizer
+from ti_qat.config import QuantizerSettings, WeightQuantizer
 from ti_qat.errors import TaskError, TrainingError
 from ti_qat.evaluation import evaluate
-from ti_qat.export import export, parameters_of
+from ti_qat.export import export
+from ti_qat.exported_network import parameters_of
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.recipes import TrainingResult
 from ti_qat.schedules import Method
@@ -24,16 +25,11 @@ from ti_qat.schedules import Method
 TRAINED = TrainedTask(task=TASK, max_length=9, source="random", seed=0, training_rows=24)
 
 
-def save_student(
-    directory,
-    activations=ActivationScaling.STATIC,
-    weights=Granularity.PER_ROW,
-    weight_quantizer=WeightQuantizer.TWN,
-):
-    student = tiny_student(tiny_teacher(), activations, weights, weight_quantizer)
-    quantization = Quantization(linear_weights=weights, word_embedding=weights, activations=activations)
+def save_student(directory, teacher=None, **changes):
+    settings = QuantizerSettings(**changes)
+    student = tiny_student(teacher or tiny_teacher(), settings)
     directory.mkdir()
-    description = StudentDescription(quantization=quantization, method=Method.TI_G, weight_quantizer=weight_quantizer)
+    description = StudentDescription(quantizers=settings, method=Method.TI_G)
     model_directory.save(directory, TrainedModel(student, tiny_tokenizer(), TRAINED, description))
     return student
 
@@ -52,7 +48,13 @@ LARGEST_DISAGREEMENT = {WeightQuantizer.TWN: (0.002, 1), WeightQuantizer.MEAN_AB
 @pytest.mark.parametrize("weights", list(Granularity))
 @pytest.mark.parametrize("activations", list(ActivationScaling))
 def test_the_oracle_runs_the_exported_student(tmp_path, data, activations, weights, weight_quantizer):
-    student = save_student(tmp_path / "student", activations, weights, weight_quantizer)
+    student = save_student(
+        tmp_path / "student",
+        activations=activations,
+        linear_weights=weights,
+        word_embedding=weights,
+        weight_quantizer=weight_quantizer,
+    )
     result = export(tmp_path / "student", None, data, tmp_path / "artifact")
     artifact = io.load(tmp_path / "artifact")
     assert artifact.digest == result.digest
@@ -90,7 +92,9 @@ def test_parameters_are_those_of_the_reloaded_student(tmp_path):
 
 def test_codes_are_those_of_the_quantizer_that_the_directory_names(tmp_path, data):
     student = save_student(tmp_path / "student", weight_quantizer=WeightQuantizer.MEAN_ABS)
-    assert json.loads((tmp_path / "student" / "student.json").read_text())["weight_quantizer"] == "mean_abs"
+    assert (
+        json.loads((tmp_path / "student" / "student.json").read_text())["quantizers"]["weight_quantizer"] == "mean_abs"
+    )
     export(tmp_path / "student", None, data, tmp_path / "artifact")
     parameters = io.load(tmp_path / "artifact").parameters
     latent = student.bert.encoder.layer[1].output.dense.weight.detach().numpy()
@@ -98,16 +102,6 @@ def test_codes_are_those_of_the_quantizer_that_the_directory_names(tmp_path, dat
     codes = np.clip(np.rint(latent / means[:, None]), -1, 1)
     np.testing.assert_array_equal(parameters["layers.1.feed_forward.down.weight_codes"], codes)
     np.testing.assert_allclose(parameters["layers.1.feed_forward.down.weight_scale"], means, rtol=1e-6)
-
-
-def test_a_directory_from_before_the_choice_of_quantizer_is_twn(tmp_path):
-    student = save_student(tmp_path / "student")
-    file = tmp_path / "student" / "student.json"
-    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "weight_quantizer"}))
-    loaded = model_directory.load(tmp_path / "student")
-    assert loaded.student.weight_quantizer is WeightQuantizer.TWN
-    for name, array in parameters_of(student).items():
-        np.testing.assert_array_equal(parameters_of(loaded.model)[name], array)
 
 
 def test_the_artifact_tokenizes_as_the_student_did(tmp_path, data):

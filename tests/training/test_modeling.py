@@ -1,20 +1,15 @@
 import pytest
 import torch
-from transformers import BertConfig, DistilBertConfig
+from transformers import BertConfig, DebertaConfig, DistilBertConfig, MPNetConfig
 
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
 from ti_qat.artifact.encoder import OpKind, build_encoder
-from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
-from ti_qat.config import WeightQuantizer
+from ti_qat.artifact.schema import ActivationScaling, Granularity
+from ti_qat.config import QuantizerSettings, WeightQuantizer
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.modeling import (
-    attach_taps,
-    encoder_shape,
-    full_precision_weights,
-    require_served,
-    static_quantizers,
-    ternary_linears,
-)
+from ti_qat.exported_network import encoder_shape
+from ti_qat.families import family_of, require_exportable
+from ti_qat.modeling import attach_tap, full_precision_weights, static_quantizers, ternary_linears
 from ti_qat.quantizers import Mode, activation_mode
 
 
@@ -38,15 +33,22 @@ def test_tapping_leaves_the_teacher_as_it_is(teacher):
     teacher.set_attn_implementation("eager")
     with torch.no_grad():
         expected = teacher(**tiny_batch()).logits
-        taps = attach_taps(teacher)
+        tap = attach_tap(teacher)
+        tap.recording = True
         assert torch.equal(teacher(**tiny_batch()).logits, expected)
-    assert len(taps) == 2
-    assert taps[1].scores.shape == (3, 3, 7, 7)
+    assert [tuple(scores.shape) for scores in tap.scores] == [(3, 3, 7, 7)] * tap.calls == [(3, 3, 7, 7)] * 2
+
+
+def test_a_tap_keeps_nothing_unless_it_records(teacher):
+    tap = attach_tap(teacher)
+    with torch.no_grad():
+        teacher(**tiny_batch())
+    assert not tap.scores and not tap.probabilities
 
 
 @pytest.mark.parametrize("activations", list(ActivationScaling))
 def test_padding_does_not_change_a_row(teacher, activations):
-    student = tiny_student(teacher, activations)
+    student = tiny_student(teacher, activations=activations)
     batch = tiny_batch()
     with torch.no_grad():
         together = student(**batch).logits
@@ -57,19 +59,20 @@ def test_padding_does_not_change_a_row(teacher, activations):
 
 def test_padded_keys_get_no_attention(teacher):
     student = tiny_student(teacher)
-    taps = attach_taps(student)
+    tap = attach_tap(student)
+    tap.recording = True
     with torch.no_grad():
         student(**tiny_batch())
-    assert taps[0].probabilities[1, :, :, 4:].abs().max() == 0
-    assert taps[0].probabilities[2, :, :, 0].min() == 1
+    assert tap.probabilities[0][1, :, :, 4:].abs().max() == 0
+    assert tap.probabilities[0][2, :, :, 0].min() == 1
 
 
 @pytest.mark.parametrize("weights", list(Granularity))
 @pytest.mark.parametrize("activations", list(ActivationScaling))
 def test_names_and_shapes_are_those_of_the_artifact(teacher, weights, activations):
-    student = tiny_student(teacher, activations, weights)
-    quantization = Quantization(linear_weights=weights, word_embedding=weights, activations=activations)
-    encoder = build_encoder(encoder_shape(student.config), quantization)
+    settings = QuantizerSettings(linear_weights=weights, word_embedding=weights, activations=activations)
+    student = tiny_student(teacher, settings)
+    encoder = build_encoder(encoder_shape(student), settings.exported())
     linears = ternary_linears(student)
     assert set(linears) == {op.name for op in encoder.of_kind(OpKind.TERNARY_LINEAR)}
     for name, linear in linears.items():
@@ -118,11 +121,17 @@ def test_weights_changed_by_the_optimizer_are_ternarised_again(teacher):
     assert not torch.equal(student.eval() and linear.ternary_weight().codes, before)
 
 
-def test_other_families_are_refused_by_name():
-    with pytest.raises(UnsupportedModelError, match="'distilbert' is not served; served: bert"):
-        require_served(DistilBertConfig())
+@pytest.mark.parametrize("config", [DebertaConfig(), MPNetConfig()])
+def test_families_whose_attention_is_their_own_are_refused_by_name(config):
+    with pytest.raises(UnsupportedModelError, match=f"'{config.model_type}' is not served; served: bert, roberta"):
+        family_of(config)
+
+
+def test_what_cannot_be_exported_yet_is_refused_by_name():
+    with pytest.raises(UnsupportedModelError, match=r"'distilbert' cannot be exported yet .*: bert, roberta;"):
+        require_exportable(DistilBertConfig())
 
 
 def test_settings_that_the_deployed_arithmetic_lacks_are_refused():
-    with pytest.raises(UnsupportedModelError, match="hidden_act: expected 'gelu', found 'relu'"):
-        require_served(BertConfig(hidden_act="relu"))
+    with pytest.raises(UnsupportedModelError, match="hidden_act: expected 'gelu' to be exported, found 'relu'"):
+        require_exportable(BertConfig(hidden_act="relu"))

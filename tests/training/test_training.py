@@ -163,7 +163,7 @@ def test_the_settings_of_quantizer_and_intervention_reach_the_student(inputs, tm
     changes = {"weight_quantizer": WeightQuantizer.MEAN_ABS, "intervention_steps": 3}
     train(inputs, tmp_path / "student", Method.TI_INVERTED, STUDENT.model_copy(update=changes))
     description = json.loads((tmp_path / "student" / "student.json").read_text())
-    assert (description["method"], description["weight_quantizer"]) == ("ti-inverted", "mean_abs")
+    assert (description["method"], description["quantizers"]["weight_quantizer"]) == ("ti-inverted", "mean_abs")
     linear = model_directory.load(tmp_path / "student").model.bert.pooler.dense
     assert torch.equal(linear.ternary_weight().scale, linear.weight.detach().abs().mean(dim=-1))
     lines = [json.loads(line) for line in (tmp_path / "student" / "training.jsonl").read_text().splitlines()]
@@ -218,7 +218,7 @@ def test_damaged_weights_are_named(inputs, tmp_path):
     shutil.copytree(inputs / "model", tmp_path / "damaged")
     weights = tmp_path / "damaged" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(UnsupportedModelError, match="damaged: expected the weights of a BERT checkpoint"):
+    with pytest.raises(UnsupportedModelError, match="damaged: expected the weights of a bert checkpoint"):
         recipes.teach(str(tmp_path / "damaged"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
 
 
@@ -231,9 +231,9 @@ def test_an_output_folder_with_other_things_in_it_is_refused_before_training(inp
 
 def test_an_unsupported_family_is_refused_before_its_weights_are_read(inputs, tmp_path):
     shutil.copytree(inputs / "model", tmp_path / "model")
-    (tmp_path / "model" / "config.json").write_text('{"model_type": "distilbert"}')
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "mpnet"}')
     (tmp_path / "model" / "model.safetensors").unlink()
-    with pytest.raises(UnsupportedModelError, match="'distilbert' is not served; served: bert"):
+    with pytest.raises(UnsupportedModelError, match="'mpnet' is not served; served: bert"):
         recipes.teach(str(tmp_path / "model"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
     assert not (tmp_path / "teacher.partial").exists()
 

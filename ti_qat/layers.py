@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,22 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
         return product if self.bias is None else product + self.bias
 
 
+class FusedResults(NamedTuple):
+    """What GPT-2 splits into query, key and value; in parts already.
+
+    One tensor of all three would give each a gradient of zeros where only another one has any, and an
+    optimiser moves a weight by its decay and its past unless the gradient is absent.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+    def split(self, size: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three results."""
+        return self
+
+
 class FusedLinears(nn.Module):
     """Query, key and value linears in the place of one linear that computes all three."""
 
@@ -111,9 +127,9 @@ class FusedLinears(nn.Module):
         super().__init__()
         self.query, self.key, self.value = query, key, value
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the three results of `x` (..., K) side by side, (..., 3 N)."""
-        return torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
+    def forward(self, x: Tensor) -> FusedResults:
+        """Return the three results of `x` (..., K), each (..., N)."""
+        return FusedResults(self.query(x), self.key(x), self.value(x))
 
 
 def split_fused(fused: Conv1D) -> FusedLinears:

@@ -209,7 +209,7 @@ def set_dropout(model: PreTrainedModel, probability: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
-        elif isinstance(getattr(module, "attention_dropout", None), float):
+        elif isinstance(getattr(module, "attention_dropout", None), int | float):
             module.attention_dropout = probability  # ViT and LLaMA keep the number, not a module
     for name in DROPOUT_SETTINGS:
         if getattr(model.config, name, None) is not None:

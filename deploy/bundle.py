@@ -51,6 +51,7 @@ class WeightFigures:
 class Manifest:
     """The whole of `bundle.json` but its format and version.
 
+    A bundle of one label is a regression: its only logit is the number of that name.
     `files` maps each payload file to its SHA-256; `operators` is the version of the custom
     operators' domain; `artifact` is the digest of the artifact that was packed.
     """
@@ -66,6 +67,11 @@ class Manifest:
     ternary_linears: WeightFigures
     word_embedding: WeightFigures
     files: Mapping[str, str]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the model predicts a number instead of a class."""
+        return len(self.labels) == 1
 
 
 @dataclass(frozen=True)
@@ -193,8 +199,8 @@ class _Fields:
 
     def labels(self, name: str) -> tuple[str, ...]:
         values = self.take(name, list, "a list of strings")
-        if len(values) < 2 or not all(isinstance(value, str) for value in values):
-            raise self.refuse(name, "two or more strings", values)
+        if not values or not all(isinstance(value, str) for value in values):
+            raise self.refuse(name, "one or more strings", values)
         return tuple(values)
 
     def figures(self, name: str) -> WeightFigures:

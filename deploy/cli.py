@@ -15,6 +15,7 @@ from deploy.runtime.session import ISAS, supported_isas
 from deploy.verification import Verification, passes
 from deploy.verification import verify as verify_bundle
 from ti_qat.artifact import io
+from ti_qat.artifact.evaluation import agreement_line
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -119,7 +120,7 @@ def _text(result: Verification) -> str:
 
     lines = [
         f"{result.rows} rows: {result.metric} {result.score:.4f}, "
-        f"labels as the trained student's on {result.label_agreement:.2%}",
+        f"{agreement_line(result.label_agreement, result.logits_max_abs_difference)}",
         f"logits over {', '.join(result.isas) or 'standard operators'}: {told(result.isa_bit_identical)}",
         f"logits over {', '.join(map(str, result.threads))} threads: {told(result.threads_bit_identical)}",
         f"logits of {result.oracle_rows} rows and the NumPy oracle's: {told(result.oracle_bit_identical)}",

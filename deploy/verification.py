@@ -16,7 +16,7 @@ from deploy.device_figures import device_figures
 from deploy.runtime import Classifier
 from deploy.runtime.session import supported_isas
 from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, execute
-from ti_qat.artifact.evaluation import label_agreement, score
+from ti_qat.artifact.evaluation import label_agreement, largest_difference, predictions, score
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
 
@@ -35,18 +35,19 @@ class Verification:
     """What the runtime computed on the `rows` rows of the evaluation split, and how exactly.
 
     `label_agreement` and `logits_max_abs_difference` are against the artifact's own logits (the
-    torch student). `isa_bit_identical` is None where only one instruction set was run, as is
-    `threads_bit_identical` for a single thread count. The oracle is ti_qat.artifact.reference on the
-    `oracle_rows` golden rows. `simulation` is None where no simulation was given. Latency is the
-    median over rows of one sequence on one thread; latency and `peak_rss_bytes` are those of a
-    process of its own that imports the runtime only.
+    torch student); a regression has no label agreement, and its logits are its predictions.
+    `isa_bit_identical` is None where only one instruction set was run, as is `threads_bit_identical`
+    for a single thread count. The oracle is ti_qat.artifact.reference on the `oracle_rows` golden
+    rows. `simulation` is None where no simulation was given. Latency is the median over rows of one
+    sequence on one thread; latency and `peak_rss_bytes` are those of a process of its own that
+    imports the runtime only.
     """
 
     artifact_digest: str
     rows: int
     metric: str
     score: float
-    label_agreement: float
+    label_agreement: float | None
     logits_max_abs_difference: float
     isas: tuple[str, ...]
     threads: tuple[int, ...]
@@ -121,9 +122,9 @@ def _report(
         artifact_digest=artifact.digest,
         rows=split.rows,
         metric=metric.value,
-        score=score(metric, split.labels, np.argmax(deployed, axis=-1)),
-        label_agreement=label_agreement(deployed, split.logits),
-        logits_max_abs_difference=float(np.max(np.abs(deployed - split.logits))),
+        score=score(metric, split.labels, predictions(metric, deployed)),
+        label_agreement=label_agreement(metric, deployed, split.logits),
+        logits_max_abs_difference=largest_difference(deployed, split.logits),
         isas=ran[0],
         threads=ran[1],
         isa_bit_identical=identical[0],

@@ -17,6 +17,7 @@ from hwsim.simulate import Progress as OnProgress
 from hwsim.simulate import simulate as run_simulation
 from ti_qat.artifact import io
 from ti_qat.artifact.atomic import require_replaceable
+from ti_qat.artifact.evaluation import agreement_line
 
 
 def simulate_artifact(artifact_dir: Path, accelerator_name: str, out_dir: Path, limit: int | None = None) -> Simulation:
@@ -67,7 +68,7 @@ def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path,
     memory = report.estimate.memory
     click.echo(
         f"{report.metric} {report.score:.4f} on {report.rows} rows, "
-        f"the student's labels on {report.label_agreement:.2%} of them\n"
+        f"{agreement_line(report.label_agreement, report.logits_max_abs_difference)}\n"
         f"{report.accelerator.name}: {report.cycles_per_inference:,.0f} cycles, {report.latency_ms:.3f} ms, "
         f"{report.energy_pj_per_inference / 1e6:.2f} uJ an inference, {report.overflow_events} overflows\n"
         f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "

@@ -15,9 +15,12 @@ from hwsim import figures
 from hwsim.errors import SimulatorError, first_problem
 from hwsim.simulate import SIMULATION_FILE, Simulation
 from ti_qat.artifact.atomic import write_whole
+from ti_qat.artifact.evaluation import agreement_line
 
 JSON_FILE, HTML_FILE, TRAINING_FILE = "report.json", "report.html", "training.jsonl"
 NOT_MEASURED = "\N{EN DASH}"
+# From which the deployed model counts as the student: rows with its label; for a regression, distance of the scores.
+LEAST_LABEL_AGREEMENT, LARGEST_SCORE_DIFFERENCE = 0.995, 0.005
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -44,13 +47,14 @@ class Stages(BaseModel):
 
 
 class Agreement(BaseModel):
-    """How far the stages computed the same; None where a check did not run."""
+    """How far the stages computed the same; None where a check did not run or, as labels in a regression, is none."""
 
     model_config = ConfigDict(frozen=True)
 
     codes_compared: int | None
     code_mismatches: int | None
     label_agreement: float | None
+    logits_max_abs_difference: float | None
     isa_bit_identical: bool | None
     threads_bit_identical: bool | None
 
@@ -81,8 +85,11 @@ class TrainingPoint(BaseModel):
     step: int
     loss: float | None = None
     loss_hidden: float | None = None
-    loss_attention: float | None = None
+    loss_attention_scores: float | None = None
+    loss_attention_map: float | None = None
+    loss_attention_output: float | None = None
     loss_logits: float | None = None
+    loss_labels: float | None = None
     learning_rate: float | None = None
     intervention: str | None = None
     score: float | None = None
@@ -158,20 +165,34 @@ def _as_json_value(figure: Any) -> Any:
 def _badges(summary: Summary, simulation: Simulation) -> list[tuple[str, bool | None]]:
     """Return (statement, whether it holds; None where it was not checked)."""
     agreement = summary.agreement
-    mismatches, labels = agreement.code_mismatches, agreement.label_agreement
+    mismatches = agreement.code_mismatches
     compared = f"{agreement.codes_compared:,}" if agreement.codes_compared is not None else "no"
     found = "not counted" if mismatches is None else f"{mismatches:,} mismatches"
-    share = "not measured" if labels is None else f"{labels:.2%} of rows"
     return [
         (
             f"int8 codes, simulator against CPU: {found} in {compared} compared",
             None if mismatches is None else mismatches == 0,
         ),
-        (f"labels as the torch student's: {share}", None if labels is None else labels >= 0.995),
+        _as_the_student(summary),
         ("the same logits, bit for bit, on every instruction set", agreement.isa_bit_identical),
         ("the same logits, bit for bit, on 1 and 2 threads", agreement.threads_bit_identical),
         (f"accumulator overflows: {simulation.overflow_events:,}", simulation.overflow_events == 0),
     ]
+
+
+def _as_the_student(summary: Summary) -> tuple[str, bool | None]:
+    """Return the badge on what is deployed against the torch student: its labels or, in a regression, its score."""
+    labels, difference = summary.agreement.label_agreement, summary.agreement.logits_max_abs_difference
+    if difference is None:
+        return "the torch student's predictions: not compared", None
+    statement = agreement_line(labels, difference)
+    if labels is not None:
+        return statement, labels >= LEAST_LABEL_AGREEMENT
+    student, deployed = summary.stages.student.score, summary.stages.deployed.score
+    if student is None or deployed is None:
+        return statement, None
+    distance = abs(student - deployed)
+    return f"{statement}, its score within {distance:.4f}", distance <= LARGEST_SCORE_DIFFERENCE
 
 
 def _megabytes(size: int | float | None) -> str:

@@ -22,7 +22,14 @@ from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
 from hwsim.workload import nonzero_weights
 from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Operation, OpKind, execute
-from ti_qat.artifact.evaluation import codes_digest, label_agreement, score, valid_codes
+from ti_qat.artifact.evaluation import (
+    codes_digest,
+    label_agreement,
+    largest_difference,
+    predictions,
+    score,
+    valid_codes,
+)
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.process import peak_rss_bytes
 
@@ -35,18 +42,25 @@ _QUANTIZERS = (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN)
 
 
 class GoldenAgreement(BaseModel):
-    """Distance from what the producer's own model computed on the `rows` golden rows."""
+    """Distance from what the producer's own model computed on the `rows` golden rows.
+
+    `label_agreement` is None for a regression.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     hidden_state_max_abs_difference: dict[str, float]
     logits_max_abs_difference: float
-    label_agreement: float
+    label_agreement: float | None
 
 
 class Simulation(BaseModel):
-    """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input."""
+    """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input.
+
+    `label_agreement` (None for a regression) and `logits_max_abs_difference` are against the producer's
+    own model, on all simulated rows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +70,8 @@ class Simulation(BaseModel):
     rows: int
     metric: str
     score: float
-    label_agreement: float
+    label_agreement: float | None
+    logits_max_abs_difference: float
     golden: GoldenAgreement | None
     zero_weight_fraction: float
     overflow_events: int
@@ -175,8 +190,9 @@ def _report(
         artifact_digest=artifact.digest,
         rows=rows,
         metric=metric.value,
-        score=score(metric, split.labels[:rows], np.argmax(values.logits, axis=-1)),
-        label_agreement=label_agreement(values.logits, split.logits[:rows]),
+        score=score(metric, split.labels[:rows], predictions(metric, values.logits)),
+        label_agreement=label_agreement(metric, values.logits, split.logits[:rows]),
+        logits_max_abs_difference=largest_difference(values.logits, split.logits[:rows]),
         golden=_golden(artifact, values),
         zero_weight_fraction=zero_weight_fraction,
         overflow_events=values.overflows.total(),
@@ -211,8 +227,8 @@ def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
     return GoldenAgreement(
         rows=rows,
         hidden_state_max_abs_difference=differences,
-        logits_max_abs_difference=float(np.max(np.abs(logits - expected))),
-        label_agreement=label_agreement(logits, expected),
+        logits_max_abs_difference=largest_difference(logits, expected),
+        label_agreement=label_agreement(artifact.header.task.metric, logits, expected),
     )
 
 

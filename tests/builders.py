@@ -99,7 +99,7 @@ def tiny_parameters(shape: EncoderShape, quantization: Quantization, seed: int =
 
 
 def tiny_evaluation(shape: EncoderShape, rows: int = 7, tokens: int = 13, seed: int = 1) -> EvaluationSplit:
-    """Random rows of mixed lengths; the producer's logits and hidden states are random too."""
+    """Random rows of mixed lengths; the producer's logits and hidden states are random too. One label: a regression."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, tokens + 1, rows).astype(np.int32)
     lengths[0] = tokens
@@ -109,7 +109,9 @@ def tiny_evaluation(shape: EncoderShape, rows: int = 7, tokens: int = 13, seed: 
         input_ids=np.where(valid, rng.integers(5, shape.vocabulary, (rows, tokens)), 0).astype(np.int32),
         token_type_ids=np.where(valid, rng.integers(0, shape.token_types, (rows, tokens)), 0).astype(np.int32),
         lengths=lengths,
-        labels=rng.integers(0, shape.labels, rows).astype(np.int32),
+        labels=rng.integers(0, shape.labels, rows).astype(np.int32)
+        if shape.labels > 1
+        else rng.uniform(0, 5, rows).astype(np.float32),
         logits=rng.normal(size=(rows, shape.labels)).astype(np.float32),
         golden=golden,
     )
@@ -118,13 +120,15 @@ def tiny_evaluation(shape: EncoderShape, rows: int = 7, tokens: int = 13, seed: 
 def tiny_artifact(
     path: Path, *, seed: int = 0, quantization: Quantization | None = None, **shape_changes: Any
 ) -> io.Artifact:
-    """Write a random tiny artifact at `path` and return it."""
+    """Write a random tiny artifact at `path` and return it; with `labels=1` it is a regression."""
     shape = tiny_shape(**shape_changes)
     quantization = quantization or tiny_quantization()
-    labels = ("negative", "positive", *(f"label{i}" for i in range(2, shape.labels)))
+    classes = ("negative", "positive", *(f"label{i}" for i in range(2, shape.labels)))
+    classification = Task(name="tiny", labels=classes, metric=Metric.ACCURACY)
+    regression = Task(name="tiny", labels=("score",), metric=Metric.PEARSON_SPEARMAN)
     return io.save(
         path,
-        task=Task(name="tiny", labels=labels, metric=Metric.ACCURACY),
+        task=regression if shape.labels == 1 else classification,
         encoder=shape,
         quantization=quantization,
         tokenization=Tokenization(max_length=16, pad_token_id=0),

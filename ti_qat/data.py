@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
+from ti_qat.artifact.evaluation import label_dtype
+from ti_qat.artifact.schema import Metric
 from ti_qat.errors import TaskError
 from ti_qat.hub import keep_split
 from ti_qat.records import Record, read_records
@@ -25,13 +29,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Rows of one file: `texts[c][r]` is text column c of row r, `labels[r]` its class.
+    """Rows of one file: `texts[c][r]` is text column c of row r, `labels[r]` its class or its number.
 
     `skipped` counts the malformed rows that a task with `skip_malformed` leaves out.
     """
 
     texts: tuple[tuple[str, ...], ...]
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] | tuple[float, ...]
     skipped: int = 0
 
 
@@ -63,7 +67,7 @@ def read_rows(task: TextTask, file: Path) -> LabelledTexts:
         _log.warning("%s: skipped %d malformed rows of %d; the first is line %d", file, skipped, total, first)
     return LabelledTexts(
         texts=tuple(tuple(row.texts[c] for row in records.rows) for c in range(len(task.text_columns))),
-        labels=_classes(task, file, records.rows),
+        labels=_numbers(task, file, records.rows) if task.metric.is_regression else _classes(task, file, records.rows),
         skipped=skipped,
     )
 
@@ -76,6 +80,27 @@ def _classes(task: TextTask, file: Path, rows: Sequence[Record]) -> tuple[int, .
             expected = " or ".join(values)
             raise TaskError(f"{file}: line {row.line}: {task.label_column}: expected {expected}, found '{row.label}'")
     return tuple(classes[row.label] for row in rows)
+
+
+def _numbers(task: TextTask, file: Path, rows: Sequence[Record]) -> tuple[float, ...]:
+    largest = float(np.finfo(np.float32).max)  # training and artifact hold float32
+    numbers = []
+    for row in rows:
+        try:
+            # float() also takes Python's 1_000, which no data format writes.
+            value = math.nan if "_" in row.label else float(row.label)
+        except ValueError:
+            value = math.nan
+        if not abs(value) <= largest:
+            expected = "a finite number, with a point for decimals"
+            raise TaskError(f"{file}: line {row.line}: {task.label_column}: expected {expected}, found '{row.label}'")
+        numbers.append(value)
+    return tuple(numbers)
+
+
+def labels_of(dataset: Dataset, metric: Metric) -> np.ndarray[Any, Any]:
+    """Return the labels as `metric` scores against them: classes, int32 (R,), or numbers, float32 (R,)."""
+    return np.asarray(dataset["labels"], label_dtype(metric))
 
 
 def tokenized(rows: LabelledTexts, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
@@ -92,11 +117,11 @@ def tokenized(rows: LabelledTexts, tokenizer: PreTrainedTokenizerBase, max_lengt
 
 
 class RightPadding(DataCollatorWithPadding):
-    """Pads a batch on the right to its longest row, as every later stage of the pipeline expects."""
+    """Pads a batch on the right, as every later stage of the pipeline expects, to its longest row or `length`."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> None:
         tokenizer.padding_side = "right"
-        super().__init__(tokenizer)
+        super().__init__(tokenizer, padding=True if length is None else "max_length", max_length=length)
 
 
 def lengths_of(dataset: Dataset) -> list[int]:

@@ -15,9 +15,9 @@ import torch
 from datasets import Dataset, disable_progress_bars
 
 from ti_qat import model_directory
-from ti_qat.artifact.evaluation import score
+from ti_qat.artifact.evaluation import predictions, score
 from ti_qat.artifact.process import peak_rss_bytes
-from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized
+from ti_qat.data import RightPadding, labels_of, lengths_of, read_rows, task_file, tokenized
 from ti_qat.model_directory import TrainedModel
 from ti_qat.tasks import TextTask
 
@@ -51,12 +51,12 @@ def evaluate(directory: Path, task: TextTask, data_dir: Path) -> EvaluationResul
     rows = tokenized(
         read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
     )
-    predictions = logits_of(model, rows).argmax(axis=-1)
+    predicted = predictions(task.metric, logits_of(model, rows))
     return EvaluationResult(
         kind="teacher" if model.student is None else "student",
         task=task.name,
         metric=task.metric.value,
-        score=score(task.metric, np.asarray(rows["labels"], np.int32), predictions),
+        score=score(task.metric, labels_of(rows, task.metric), predicted),
         rows=len(rows),
         latency_ms=latency_ms(model, rows),
         bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),

@@ -15,20 +15,28 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ti_qat import __version__, model_directory
+from ti_qat.activation_quantizers import PerTokenQuantizer
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import Operation, OpKind, execute, hidden_state_names
-from ti_qat.artifact.evaluation import EvaluationSplit, label_agreement, score, valid_codes
+from ti_qat.artifact.evaluation import (
+    EvaluationSplit,
+    label_agreement,
+    largest_difference,
+    predictions,
+    score,
+    valid_codes,
+)
 from ti_qat.artifact.process import peak_rss_bytes
 from ti_qat.artifact.reference import KERNELS
-from ti_qat.artifact.schema import Provenance, Tokenization
-from ti_qat.data import lengths_of, read_rows, task_file, tokenized
+from ti_qat.artifact.schema import Metric, Provenance, Tokenization
+from ti_qat.data import labels_of, lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
 from ti_qat.evaluation import logits_of, model_inputs
 from ti_qat.exported_network import encoder_shape, parameters_of
 from ti_qat.families import family_of, layers_of, require_exportable
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.modeling import static_quantizers, ternary_linears
-from ti_qat.quantizers import PerTokenQuantizer, Quantized
+from ti_qat.quantizers import Quantized
 from ti_qat.tasks import TextTask
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +48,7 @@ class Agreement:
     """The NumPy oracle against the torch student on the golden rows, padding left out.
 
     Codes differ where float32 sums in another order fall on the other side of a rounding tie, and where
-    such a difference has been carried on.
+    such a difference has been carried on. `label_agreement` is None for a regression.
     """
 
     golden_rows: int
@@ -48,7 +56,7 @@ class Agreement:
     codes_different: int
     largest_code_difference: int
     largest_logit_difference: float
-    label_agreement: float
+    label_agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     rows = tokenized(
         read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
     )
-    evaluation = evaluation_split(model, rows)
+    evaluation = evaluation_split(model, rows, task.metric)
     model.tokenizer.backend_tokenizer.no_padding()
     model.tokenizer.backend_tokenizer.no_truncation()
     artifact = io.save(
@@ -97,7 +105,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
         path=str(out),
         digest=artifact.digest,
         metric=task.metric.value,
-        score=score(task.metric, evaluation.labels, evaluation.logits.argmax(axis=-1)),
+        score=score(task.metric, evaluation.labels, predictions(task.metric, evaluation.logits)),
         rows=evaluation.rows,
         agreement=agreement(model.model, artifact),
         peak_rss_bytes=peak_rss_bytes(),
@@ -114,7 +122,7 @@ def _provenance(trained: TrainedTask, student: StudentDescription) -> Provenance
     )
 
 
-def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
+def evaluation_split(model: TrainedModel, rows: Dataset, metric: Metric) -> EvaluationSplit:
     """Return the tokenised rows with the student's logits, and its hidden states of the first rows."""
     lengths = np.asarray(lengths_of(rows), np.int32)
     tokens = int(lengths.max())
@@ -136,7 +144,7 @@ def evaluation_split(model: TrainedModel, rows: Dataset) -> EvaluationSplit:
     return EvaluationSplit(
         **padded,
         lengths=lengths,
-        labels=np.asarray(rows["labels"], np.int32),
+        labels=labels_of(rows, metric),
         logits=logits_of(model, rows),
         golden=golden,
     )
@@ -207,8 +215,8 @@ def agreement(student: PreTrainedModel, artifact: io.Artifact) -> Agreement:
         codes_compared=compared,
         codes_different=different,
         largest_code_difference=largest,
-        largest_logit_difference=float(np.abs(oracle - logits).max()),
-        label_agreement=label_agreement(oracle, logits),
+        largest_logit_difference=largest_difference(oracle, logits),
+        label_agreement=label_agreement(artifact.header.task.metric, oracle, logits),
     )
 
 

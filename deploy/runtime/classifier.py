@@ -1,4 +1,4 @@
-"""Text classification with a bundle."""
+"""Text classification, or regression, with a bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class TextError(ValueError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label of a text, its probability, and the probability of every label."""
+    """The most probable label of a text, its probability, and the probability of every label.
+
+    Of a regression: the name of the number, the number itself, and both once more in `scores`.
+    """
 
     label: str
     score: float
@@ -53,7 +56,7 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
+        """Names of the classes, in the order of the logits; of a regression, the name of its number."""
         return self.bundle.manifest.labels
 
     def __call__(self, texts: Sequence[Text], *, batch_size: int = 32) -> list[Prediction]:
@@ -90,6 +93,9 @@ class Classifier:
         return {"input_ids": input_ids, "token_type_ids": token_type_ids, "lengths": lengths}
 
     def _prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        if self.bundle.manifest.is_regression:
+            name, number = self.labels[0], float(logits[0])
+            return Prediction(name, number, {name: number})
         exponentials = np.exp(logits.astype(np.float64) - logits.max())
         probabilities = exponentials / exponentials.sum()
         best = int(np.argmax(logits))

@@ -40,6 +40,10 @@ def edit_tensors(path: Path, edit, file: str = io.TENSORS_FILE, digest: str = "t
     edit_header(path, lambda header: header["digests"].update({digest: io._sha256(path / file)}))
 
 
+def edit_evaluation(path: Path, edit) -> None:
+    edit_tensors(path, edit, io.EVALUATION_FILE, "evaluation")
+
+
 def test_round_trip_keeps_every_value_and_protects_it(written: io.Artifact) -> None:
     again = io.load(written.path)
     assert again.header == written.header
@@ -48,6 +52,29 @@ def test_round_trip_keeps_every_value_and_protects_it(written: io.Artifact) -> N
         assert np.array_equal(tensor, again.parameters[name])
         with pytest.raises(ValueError, match="read-only"):
             again.parameters[name][...] = 0
+
+
+def test_the_numbers_of_a_regression_read_back_as_float32_of_any_size(tmp_path: Path) -> None:
+    artifact = tiny_artifact(tmp_path / "regression", labels=1)
+    assert artifact.evaluation.labels.dtype == np.float32
+    edit_evaluation(artifact.path, lambda t: t["labels"].__setitem__(0, -7.5))
+    again = io.load(artifact.path)
+    assert (again.header.task.labels, again.evaluation.labels[0]) == (("score",), -7.5)
+    assert again.evaluation.logits.shape == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.update(labels=t["labels"].astype(np.int32)), r"labels: expected float32 \['R'\], found int32"),
+        (lambda t: t["labels"].__setitem__(0, np.inf), "labels: expected finite numbers"),
+    ],
+)
+def test_labels_that_are_no_numbers_are_refused_in_a_regression(tmp_path: Path, edit, message: str) -> None:
+    artifact = tiny_artifact(tmp_path / "regression", labels=1)
+    edit_evaluation(artifact.path, edit)
+    with pytest.raises(ArtifactError, match=message):
+        io.load(artifact.path)
 
 
 def test_same_values_give_the_same_bytes(written: io.Artifact, tmp_path: Path) -> None:
@@ -109,6 +136,14 @@ def test_one_flipped_bit_breaks_the_checksum(broken: Path, name: str) -> None:
         (lambda h: h["encoder"].update(family="mpnet"), r"encoder\.family: expected"),
         (lambda h: h["tokenization"].update(max_length=1000), "the encoder has 19 positions"),
         (lambda h: h["task"].update(labels=["one", "two", "three"]), "task.labels names 3"),
+        (
+            lambda h: h["task"].update(labels=["one"]),
+            "metric accuracy expects the names of two or more classes, labels",
+        ),
+        (
+            lambda h: h["task"].update(metric="spearman_correlation"),
+            "expects one label, the number's name, labels has 2",
+        ),
         (lambda h: h["encoder"].update(hidden=27), r"expected float32 \[27\]|expected int8"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tokenizers import Tokenizer
 
 from deploy.export import pack
 from deploy.runtime import Classifier, RuntimeConfigurationError
@@ -21,7 +22,7 @@ from tests.deploy.operands import same_bits
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
-from ti_qat.artifact.schema import ActivationScaling, Granularity
+from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
 
 ROOT = Path(__file__).parents[2]
 PER_TENSOR_DYNAMIC = tiny_quantization(
@@ -31,12 +32,20 @@ PER_TENSOR_DYNAMIC = tiny_quantization(
 )
 
 
-@pytest.fixture(scope="module", params=[tiny_quantization(), PER_TENSOR_DYNAMIC], ids=["static", "dynamic"])
-def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
-    directory = tmp_path_factory.mktemp("packed")
-    artifact = tiny_artifact(directory / "artifact", quantization=request.param, labels=3)
+def _packed(directory: Path, quantization: Quantization, labels: int) -> tuple[Artifact, Path]:
+    artifact = tiny_artifact(directory / "artifact", quantization=quantization, labels=labels)
     pack(artifact, directory / "bundle")
     return artifact, directory / "bundle"
+
+
+@pytest.fixture(scope="module", params=[tiny_quantization(), PER_TENSOR_DYNAMIC], ids=["static", "dynamic"])
+def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
+    return _packed(tmp_path_factory.mktemp("packed"), request.param, labels=3)
+
+
+@pytest.fixture(scope="module")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
+    return _packed(tmp_path_factory.mktemp("regression"), tiny_quantization(), labels=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +67,22 @@ def test_logits_are_the_oracles(packed: tuple[Artifact, Path], isa: str, threads
     assert _equals_oracle(artifact, Classifier.load(bundle, threads=threads, isa=isa))
 
 
+@pytest.mark.parametrize("isa", supported_isas())
+def test_the_only_logit_of_a_regression_is_the_oracles(regression: tuple[Artifact, Path], isa: str) -> None:
+    artifact, bundle = regression
+    assert _equals_oracle(artifact, Classifier.load(bundle, isa=isa))
+
+
 def test_without_the_library_the_same_logits_come_out(
-    packed: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+    packed: tuple[Artifact, Path], regression: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact, bundle = packed
     monkeypatch.setattr(session_module, "library_path", lambda: None)
-    with pytest.warns(UserWarning, match="compiled operators are not installed"):
-        classifier = Classifier.load(bundle)
-    assert _equals_oracle(artifact, classifier)
+    for artifact, bundle in (packed, regression):
+        with pytest.warns(UserWarning, match="compiled operators are not installed"):
+            classifier = Classifier.load(bundle)
+        assert _equals_oracle(artifact, classifier)
     with pytest.raises(RuntimeConfigurationError, match="compiled operators are not installed"):
-        Classifier.load(bundle, isa="scalar")
+        Classifier.load(packed[1], isa="scalar")
 
 
 def test_predictions_do_not_depend_on_their_company(bundle: Path) -> None:
@@ -84,6 +99,21 @@ def test_scores_are_probabilities_of_every_label(bundle: Path) -> None:
     assert list(found.scores) == ["negative", "positive", "label2"]
     assert math.isclose(sum(found.scores.values()), 1.0)
     assert found.score == max(found.scores.values()) == found.scores[found.label]
+
+
+def test_a_regression_predicts_its_logit_as_it_is(regression: tuple[Artifact, Path]) -> None:
+    bundle = regression[1]
+    classifier = Classifier.load(bundle)
+    found = classifier(["a good film"])[0]
+    tokens = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode("a good film").ids
+    ids = np.array([tokens], np.int32)
+    inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([len(tokens)], np.int32)}
+    assert found.score == classifier.logits(inputs)[0, 0]
+    assert (found.label, found.scores) == ("score", {"score": found.score})
+    told = CliRunner().invoke(predict, [str(bundle), "a good film"])
+    assert told.stdout == f"score\t{found.score:.4f}\ta good film\n"
+    as_json = CliRunner().invoke(predict, [str(bundle), "a good film", "--json"])
+    assert json.loads(as_json.stdout)["predictions"][0]["score"] == found.score
 
 
 def test_long_texts_are_cut_to_the_maximum(bundle: Path) -> None:

@@ -98,6 +98,17 @@ def test_a_bundle_of_another_artifact_is_refused(packed: tuple[Artifact, Path], 
         verify(other, packed[1])
 
 
+def test_a_regression_is_verified_without_labels(tmp_path: Path) -> None:
+    artifact = tiny_artifact(tmp_path / "artifact", labels=1)
+    pack(artifact, tmp_path / "bundle")
+    found = verify(artifact, tmp_path / "bundle")
+    assert found.exact
+    assert (found.metric, found.label_agreement) == ("pearson_spearman", None)
+    told = CliRunner().invoke(verify_verb, [str(tmp_path / "artifact"), str(tmp_path / "bundle"), "--threads", "1"])
+    assert f"predictions within {found.logits_max_abs_difference:.2g} of the torch student's" in told.stdout
+    assert describe(tmp_path / "bundle")["labels"] == ("score",)
+
+
 def test_a_bundle_with_edited_labels_is_refused(packed: tuple[Artifact, Path], tmp_path: Path) -> None:
     shutil.copytree(packed[1], tmp_path / "bundle")
     manifest = tmp_path / "bundle" / "bundle.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -32,8 +33,8 @@ def summary(**changes: Any) -> dict[str, Any]:
         "schema_version": 1,
         "stages": dict.fromkeys(("teacher", "student", "simulated", "deployed"), row),
         "agreement": {
-            "codes_compared": 4900, "code_mismatches": 0, "label_agreement": 0.998, "isa_bit_identical": True,
-            "threads_bit_identical": None,
+            "codes_compared": 4900, "code_mismatches": 0, "label_agreement": 0.998, "logits_max_abs_difference": 0.25,
+            "isa_bit_identical": True, "threads_bit_identical": None,
         },
         "energy_pj_per_inference": 3.2e8,
         "cycles_per_inference": 2.5e6,
@@ -68,6 +69,21 @@ def test_page_is_whole_offline_and_escaped(run_dir: Path) -> None:
     for text in ("teacher", "student", "simulated", "deployed", "0 mismatches in 4,900 compared", "99.80%"):
         assert text in page
     assert set(re.findall(r'id="figure-(\w+)"', page)) == FIGURES
+
+
+@pytest.mark.parametrize(("deployed", "badge"), [(0.8503, "holds"), (0.8403, "fails"), (None, "unknown")])
+def test_a_regression_is_judged_by_its_score(run_dir: Path, tmp_path: Path, deployed: float | None, badge: str) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    content = summary(metric="pearson_spearman")
+    content["agreement"]["label_agreement"] = None
+    content["stages"]["deployed"] = content["stages"]["deployed"] | {"score": deployed}
+    (tmp_path / "run" / JSON_FILE).write_text(json.dumps(content))
+    report_run(tmp_path / "run")
+    page = (tmp_path / "run" / HTML_FILE).read_text()
+    assert "<th>pearson spearman</th>" in page
+    statement = html.escape("predictions within 0.25 of the torch student's", quote=True).replace("&#x27;", "&#39;")
+    assert re.search(rf'<li class="{badge}">. {statement}', page)
+    assert "labels as" not in page
 
 
 def test_the_same_run_gives_the_same_page(run_dir: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
+from scipy import stats
 
 from hwsim.cli import simulate as simulate_command
 from hwsim.config import read_accelerator
@@ -46,6 +47,28 @@ def test_logits_and_code_digests_are_those_of_the_padded_oracle(artifact: Artifa
     assert report.score == np.mean(np.argmax(values.logits, -1) == split.labels)
     assert report.label_agreement == np.mean(np.argmax(values.logits, -1) == np.argmax(split.logits, -1))
     assert report.overflow_events == 0
+
+
+def test_a_regression_is_scored_by_its_numbers_and_has_no_labels_to_agree_on(tmp_path: Path) -> None:
+    regression = tiny_artifact(tmp_path / "artifact", labels=1)
+    split = regression.evaluation
+    report, values = simulate(regression, read_accelerator("edge"))
+    rows, inputs = next(split.batches(split.rows))
+    assert (
+        values.logits[rows].tobytes()
+        == execute(regression.encoder, reference.KERNELS, regression.parameters, inputs).tobytes()
+    )
+    pearson, spearman = (f(split.labels, values.logits[:, 0]).statistic for f in (stats.pearsonr, stats.spearmanr))
+    # 1e-6: SciPy correlates float32 in float32.
+    assert report.score == pytest.approx((pearson + spearman) / 2, abs=1e-6)
+    assert report.label_agreement is None
+    assert report.golden is not None
+    assert report.golden.label_agreement is None
+    assert report.logits_max_abs_difference == np.max(np.abs(values.logits - split.logits))
+    told = CliRunner().invoke(
+        main, ["simulate", str(regression.path), "--accelerator", "edge", "--out", str(tmp_path / "out")]
+    )
+    assert f"predictions within {report.logits_max_abs_difference:.2g} of the torch student's" in told.stdout
 
 
 def test_golden_distance_is_over_valid_tokens_only(artifact: Artifact) -> None:

@@ -19,9 +19,10 @@ Array = np.ndarray[Any, Any]
 class EvaluationSplit:
     """R tokenised rows with labels, and what the producer's own model computed on them.
 
-    `input_ids`, `token_type_ids`: int32 (R, T), padded on the right; `lengths`, `labels`: int32 (R,);
-    `logits`: float32 (R, labels) of the producer's model; `golden`: hidden states by activation
-    name, float32 (G, T, H), of the first G rows (entries beyond a row's length mean nothing).
+    `input_ids`, `token_type_ids`: int32 (R, T), padded on the right; `lengths`: int32 (R,); `labels`
+    (R,): classes as int32, or the numbers of a regression as float32; `logits`: float32 (R, labels) of
+    the producer's model; `golden`: hidden states by activation name, float32 (G, T, H), of the first G
+    rows (entries beyond a row's length mean nothing).
     """
 
     input_ids: Array
@@ -56,30 +57,85 @@ class EvaluationSplit:
             )
 
 
-def score(metric: Metric, labels: Array, predictions: Array) -> float:
-    """Return the metric of integer `predictions` against `labels`; F1 is that of class 1.
+def label_dtype(metric: Metric) -> str:
+    """Return the dtype of the labels that `metric` scores against: int32 classes or float32 numbers."""
+    return "float32" if metric.is_regression else "int32"
 
-    Written on NumPy alone because the devices that score themselves carry no scikit-learn; the
-    tests hold it to scikit-learn's value. Where a denominator is 0 the score is 0, as there.
+
+def predictions(metric: Metric, logits: Array) -> Array:
+    """Return what logits (R, labels) predict, (R,): the class of the largest, or a regression's only logit."""
+    return logits[:, 0] if metric.is_regression else np.argmax(logits, axis=-1)
+
+
+def score(metric: Metric, labels: Array, predicted: Array) -> float:
+    """Return the metric of `predicted` against `labels`, both (R,): classes, or numbers for a regression.
+
+    F1 is that of class 1; `pearson_spearman` is the mean of the two correlations, GLUE's score of STS-B
+    (Wang et al., 2019). Written on NumPy alone because the devices that score themselves carry no
+    scikit-learn; the tests hold it to the values of scikit-learn and SciPy. Where a denominator is 0 the
+    score is 0, as scikit-learn has it. A correlation with a constant is that case: SciPy leaves it
+    undefined, but a model that predicts the same for every text has found out nothing, and NaN is no JSON.
     """
+    if metric is Metric.PEARSON:
+        return _correlation(labels, predicted)
+    if metric is Metric.SPEARMAN:
+        return _correlation(_average_ranks(labels), _average_ranks(predicted))
+    if metric is Metric.PEARSON_SPEARMAN:
+        return (score(Metric.PEARSON, labels, predicted) + score(Metric.SPEARMAN, labels, predicted)) / 2
     if metric is Metric.ACCURACY:
-        return float(np.mean(labels == predictions))
+        return float(np.mean(labels == predicted))
     if metric is Metric.F1:
-        hits = float(np.sum((labels == 1) & (predictions == 1)))
-        named = float(np.sum(labels == 1) + np.sum(predictions == 1))
+        hits = float(np.sum((labels == 1) & (predicted == 1)))
+        named = float(np.sum(labels == 1) + np.sum(predicted == 1))
         return 2.0 * hits / named if named else 0.0
-    classes = int(max(labels.max(), predictions.max())) + 1
+    return _matthews(labels, predicted)
+
+
+def _matthews(labels: Array, predicted: Array) -> float:
+    classes = int(max(labels.max(), predicted.max())) + 1
     confusion = np.zeros((classes, classes), np.float64)
-    np.add.at(confusion, (labels, predictions), 1.0)
-    true, predicted, total = confusion.sum(1), confusion.sum(0), confusion.sum()
-    covariance = np.trace(confusion) * total - true @ predicted
-    spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
+    np.add.at(confusion, (labels, predicted), 1.0)
+    true, found, total = confusion.sum(1), confusion.sum(0), confusion.sum()
+    covariance = np.trace(confusion) * total - true @ found
+    spread = (total**2 - true @ true) * (total**2 - found @ found)
     return float(covariance / np.sqrt(spread)) if spread else 0.0
 
 
-def label_agreement(logits: Array, other_logits: Array) -> float:
-    """Return the fraction of rows whose largest logit is at the same class in both."""
-    return float(np.mean(np.argmax(logits, axis=-1) == np.argmax(other_logits, axis=-1)))
+def _correlation(x: Array, y: Array) -> float:
+    """Return Pearson's correlation of two rows of numbers, in binary64; 0 where one of them is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    a, b = (values - values.mean() for values in (x.astype(np.float64), y.astype(np.float64)))
+    cosine = (a / np.linalg.norm(a)) @ (b / np.linalg.norm(b))
+    return float(np.clip(cosine, -1.0, 1.0))  # rounding may step over either end
+
+
+def _average_ranks(values: Array) -> Array:
+    """Return ranks from 1, float64; equal values share the mean of the ranks they take up."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[group]
+
+
+def label_agreement(metric: Metric, logits: Array, other_logits: Array) -> float | None:
+    """Return the fraction of rows for which both predict the same class; None for a regression, which has none."""
+    if metric.is_regression:
+        return None
+    return float(np.mean(predictions(metric, logits) == predictions(metric, other_logits)))
+
+
+def largest_difference(logits: Array, other_logits: Array) -> float:
+    """Return the largest absolute difference between two arrays of logits; a regression's are its predictions."""
+    return float(np.max(np.abs(logits - other_logits)))
+
+
+def agreement_line(labels: float | None, logits_max_abs_difference: float) -> str:
+    """Return in words how near a stage comes to the torch student, for every stage that prints it.
+
+    `labels` is what `label_agreement` returned; the difference is told where there are no classes to compare.
+    """
+    if labels is None:
+        return f"predictions within {logits_max_abs_difference:.2g} of the torch student's"
+    return f"labels as the torch student's on {labels:.2%} of rows"
 
 
 def codes_digest(codes: Array) -> int:

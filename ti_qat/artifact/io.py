@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.encoder import Encoder, Tensor, build_encoder, hidden_state_names
 from ti_qat.artifact.errors import ArtifactError
-from ti_qat.artifact.evaluation import EvaluationSplit
+from ti_qat.artifact.evaluation import EvaluationSplit, label_dtype
 from ti_qat.artifact.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -245,12 +245,12 @@ def _evaluation_tensors(split: EvaluationSplit) -> dict[str, Array]:
 
 
 def _read_evaluation(file: Path, header: Header, encoder: Encoder) -> EvaluationSplit:
-    shape = encoder.shape
+    shape, metric = encoder.shape, header.task.metric
     specs = [
         Tensor("input_ids", "int32", ("R", "T")),
         Tensor("token_type_ids", "int32", ("R", "T")),
         Tensor("lengths", "int32", ("R",)),
-        Tensor("labels", "int32", ("R",)),
+        Tensor("labels", label_dtype(metric), ("R",)),
         Tensor("logits", "float32", ("R", shape.labels)),
         *(Tensor(f"golden.{name}", "float32", ("G", "T", shape.hidden)) for name in hidden_state_names(shape)),
     ]
@@ -270,7 +270,7 @@ def _read_evaluation(file: Path, header: Header, encoder: Encoder) -> Evaluation
         ("input_ids", 0, shape.vocabulary - 1),
         ("token_type_ids", 0, shape.token_types - 1),
         ("lengths", 1, sizes["T"]),
-        ("labels", 0, shape.labels - 1),
+        *(() if metric.is_regression else (("labels", 0, shape.labels - 1),)),
     ):
         if tensors[name].min() < low or tensors[name].max() > high:
             span = f"{tensors[name].min()} to {tensors[name].max()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
@@ -34,6 +35,20 @@ class Metric(StrEnum):
     ACCURACY = "accuracy"
     MATTHEWS = "matthews_correlation"
     F1 = "f1"
+    PEARSON = "pearson_correlation"
+    SPEARMAN = "spearman_correlation"
+    PEARSON_SPEARMAN = "pearson_spearman"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it compares numbers: the task has one output and no classes."""
+        return self in (Metric.PEARSON, Metric.SPEARMAN, Metric.PEARSON_SPEARMAN)
+
+    def require_fitting(self, labels: Sequence[str]) -> None:
+        """Raise `ValueError` unless `labels` are what a task of this metric has: one name or several classes."""
+        expected = "one label, the number's name" if self.is_regression else "the names of two or more classes"
+        if (len(labels) == 1) is not self.is_regression or not labels:
+            raise ValueError(f"metric {self.value} expects {expected}, labels has {len(labels)}")
 
 
 class Frozen(BaseModel):
@@ -43,15 +58,20 @@ class Frozen(BaseModel):
 
 
 class Task(Frozen):
-    """The classification task; `labels[i]` names class i."""
+    """What the model tells of a text: a class, `labels[i]` naming class i, or a number, named by the only label."""
 
     name: str = Field(min_length=1)
-    labels: tuple[str, ...] = Field(min_length=2, max_length=1000)
+    labels: tuple[str, ...] = Field(min_length=1, max_length=1000)
     metric: Metric
+
+    @model_validator(mode="after")
+    def _labels_fit_metric(self) -> Self:
+        self.metric.require_fitting(self.labels)
+        return self
 
 
 class EncoderShape(Frozen):
-    """Dimensions of a BERT encoder with a pooler and a linear classifier."""
+    """Dimensions of a BERT encoder with a pooler and a linear classifier, of one output for a regression."""
 
     family: Literal["bert"]
     layers: Annotated[int, Field(ge=1, le=200)]
@@ -61,7 +81,7 @@ class EncoderShape(Frozen):
     vocabulary: Annotated[int, Field(ge=1, le=1 << 24)]
     positions: Dimension
     token_types: Annotated[int, Field(ge=1, le=1024)]
-    labels: Annotated[int, Field(ge=2, le=1000)]
+    labels: Annotated[int, Field(ge=1, le=1000)]
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ti_qat.artifact.evaluation import agreement_line
 from ti_qat.pipeline.config import read_configuration
 from ti_qat.pipeline.runner import StageResult, run_stages
 from ti_qat.pipeline.stages import Stage, plan, report_stage
@@ -36,17 +37,19 @@ def _announce(number: int, total: int, stage: Stage, result: StageResult | None)
 
 def as_text(summary: dict[str, Any]) -> str:
     """Return report.json's main figures as a few lines of text."""
-    lines = [f"{'':10}{summary['metric']:>10}{'size':>12}{'peak memory':>13}{'latency':>12}"]
+    width = max(10, len(summary["metric"]) + 1)
+    lines = [f"{'':10}{summary['metric']:>{width}}{'size':>12}{'peak memory':>13}{'latency':>12}"]
     for stage, row in summary["stages"].items():
         size_mb, peak_mb = row["bytes"] / 1e6, row["peak_rss_bytes"] / 1e6
-        lines.append(f"{stage:10}{row['score']:10.4f}{size_mb:9.2f} MB{peak_mb:10.1f} MB{row['latency_ms']:9.2f} ms")
+        score, latency = f"{row['score']:{width}.4f}", f"{row['latency_ms']:9.2f} ms"
+        lines.append(f"{stage:10}{score}{size_mb:9.2f} MB{peak_mb:10.1f} MB{latency}")
     agreement = summary["agreement"]
     energy_uj = summary["energy_pj_per_inference"] / 1e6
     return "\n".join(
         [
             *lines,
             f"codes: {agreement['code_mismatches']} of {agreement['codes_compared']:,} differ, simulator to CPU",
-            f"labels: as the torch student's on {agreement['label_agreement']:.2%} of rows",
+            agreement_line(agreement["label_agreement"], agreement["logits_max_abs_difference"]),
             f"accelerator: {summary['cycles_per_inference']:,.0f} cycles, {energy_uj:.1f} uJ an inference",
             f"ternary linears: {summary['bits_per_weight']:.3f} bits a weight on disk, scales included",
         ]

@@ -45,6 +45,7 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
                 "codes_compared",
                 "code_mismatches",
                 "label_agreement",
+                "logits_max_abs_difference",
                 "isa_bit_identical",
                 "threads_bit_identical",
             )

@@ -8,7 +8,7 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from deploy.operators import DOMAIN
-from deploy.packing import unpack_ternary
+from ti_qat.artifact.packing import unpack_ternary
 from ti_qat.artifact import numerics, reference
 
 Array = np.ndarray[Any, Any]

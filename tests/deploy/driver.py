@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from deploy.packing import pack_ternary
+from ti_qat.artifact.packing import pack_ternary
 from deploy.runtime.operator_library import library_path
 
 ISAS = ("scalar", "avx2", "avx512vnni")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.packing import pack_ternary
+from ti_qat.artifact.packing import pack_ternary
 from ti_qat.artifact import numerics, reference
 
 TINY_SCALE = np.array([0.0123], np.float32)

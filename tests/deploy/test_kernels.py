@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.packing import pack_ternary
+from ti_qat.artifact.packing import pack_ternary
 from tests.deploy.driver import OperatorError, run_operator, supported_isas, ternary_linear
 from tests.deploy.operands import (
     TINY_SCALE,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from deploy.packing import PackingError, pack_ternary, packed_width, unpack_ternary
+from ti_qat.artifact.packing import PackingError, pack_ternary, packed_width, unpack_ternary
 
 CODES = arrays(np.int8, array_shapes(min_dims=2, max_dims=2, max_side=11), elements=st.integers(-1, 1))
 

@@ -26,10 +26,10 @@ from deploy.bundle import (
 from deploy.external_data import ExternalData
 from deploy.function_bodies import function_protos
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
-from ti_qat.artifact.packing import pack_ternary
 from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.encoder import Operation, OpKind, Tensor
 from ti_qat.artifact.io import Artifact
+from ti_qat.artifact.packing import pack_ternary
 
 Array = np.ndarray[Any, Any]
 Emitter = Callable[[Operation], list[NodeProto]]

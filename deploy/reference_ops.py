@@ -8,8 +8,8 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from deploy.operators import DOMAIN
-from ti_qat.artifact.packing import unpack_ternary
 from ti_qat.artifact import numerics, reference
+from ti_qat.artifact.packing import unpack_ternary
 
 Array = np.ndarray[Any, Any]
 

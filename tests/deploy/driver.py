@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from ti_qat.artifact.packing import pack_ternary
 from deploy.runtime.operator_library import library_path
+from ti_qat.artifact.packing import pack_ternary
 
 ISAS = ("scalar", "avx2", "avx512vnni")
 TYPES = {np.dtype(np.float32): 0, np.dtype(np.uint8): 1, np.dtype(np.int8): 2, np.dtype(np.int32): 3}

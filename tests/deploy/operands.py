@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ti_qat.artifact.packing import pack_ternary
 from ti_qat.artifact import numerics, reference
+from ti_qat.artifact.packing import pack_ternary
 
 TINY_SCALE = np.array([0.0123], np.float32)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ti_qat.artifact.packing import pack_ternary
 from tests.deploy.driver import OperatorError, run_operator, supported_isas, ternary_linear
 from tests.deploy.operands import (
     TINY_SCALE,
@@ -18,6 +17,7 @@ from tests.deploy.operands import (
     special_floats,
 )
 from ti_qat.artifact import numerics, reference
+from ti_qat.artifact.packing import pack_ternary
 
 pytestmark = pytest.mark.parametrize("isa", supported_isas())
 AWKWARD = (1, 2, 3, 5, 31, 33, 127)

@@ -17,8 +17,11 @@ Figures = dict[str, go.Figure]
 _LOSSES = {
     "loss": "whole loss",
     "loss_hidden": "hidden states",
-    "loss_attention": "attention scores",
+    "loss_attention_scores": "attention scores",
+    "loss_attention_map": "attention map",
+    "loss_attention_output": "attention output",
     "loss_logits": "logits",
+    "loss_labels": "labels",
 }
 # Where the teacher steps in, as the paper calls it, and the colour of that stretch of steps.
 _INTERVENTIONS = {

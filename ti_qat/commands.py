@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ti_qat.artifact.evaluation import agreement_line
 from ti_qat.config import StudentConfig, TeacherConfig, configure
 from ti_qat.evaluation import EvaluationResult
 from ti_qat.evaluation import evaluate as evaluate_directory
@@ -53,7 +54,8 @@ def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tup
     Example:
       ti-qat teach --model bert-base-uncased --task sst2 --data glue --out teacher --set epochs=3
     """
-    result = teach_model(source, find_task(task_name), data_dir, out, configure(TeacherConfig, overrides))
+    task = find_task(task_name)
+    result = teach_model(source, task, data_dir, out, configure(TeacherConfig, overrides, task.name))
     _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
 
 
@@ -74,8 +76,9 @@ def train(
     Example:
       ti-qat train --teacher teacher --task sst2 --data glue --method ti-g --out student
     """
-    config = configure(StudentConfig, overrides)
-    result = train_student(teacher_dir, find_task(task_name), data_dir, Method(method), out, config)
+    task = find_task(task_name)
+    config = configure(StudentConfig, overrides, task.name)
+    result = train_student(teacher_dir, task, data_dir, Method(method), out, config)
     _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
 
 
@@ -115,6 +118,7 @@ def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_j
     line = (
         f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows; NumPy oracle against torch on"
         f" {found.golden_rows} golden rows: {found.codes_different} of {found.codes_compared} codes differ"
-        f" (at most by {found.largest_code_difference}), labels agree on {found.label_agreement:.1%}"
+        f" (at most by {found.largest_code_difference});"
+        f" {agreement_line(found.label_agreement, found.largest_logit_difference)}"
     )
     _tell(result, as_json, line)

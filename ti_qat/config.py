@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
 from ti_qat.errors import ConfigurationError
+from ti_qat.presets import Preset, preset_settings
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -19,15 +20,29 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class WeightQuantizer(StrEnum):
-    """How a float weight becomes a code and a scale; `ti_qat.quantizers` holds the formulas."""
+    """How a float weight becomes a code and a scale; `ti_qat.weight_quantizers` holds the formulas."""
 
     TWN = "twn"
     MEAN_ABS = "mean_abs"
+    MIN_MAX = "min_max"
     LEARNED = "learned"
+
+    @property
+    def only_ternary(self) -> bool:
+        """Whether the formula is one of ternary codes."""
+        return self in (WeightQuantizer.TWN, WeightQuantizer.MEAN_ABS)
+
+
+class ActivationGranularity(StrEnum):
+    """Which activations share a scale: the schemes of `ActivationScaling`, and one for ablation alone."""
+
+    STATIC = "static"
+    DYNAMIC_PER_TOKEN = "dynamic_per_token"
+    DYNAMIC_PER_TENSOR = "dynamic_per_tensor"
 
 
 class ActivationRange(StrEnum):
-    """Where a static activation scale comes from; `ti_qat.quantizers` holds the formulas."""
+    """Where a static activation scale comes from; `ti_qat.activation_quantizers` holds the formulas."""
 
     LEARNED = "learned"
     MIN_MAX = "min_max"
@@ -49,6 +64,13 @@ class GradientClipping(StrEnum):
     PER_PARAMETER = "per_parameter"
 
 
+class LogitScaling(StrEnum):
+    """How much each next token of a language model counts in the distillation of the logits."""
+
+    UNIFORM = "uniform"
+    TOKEN = "token"
+
+
 class Settings(BaseModel):
     """Immutable and closed to unknown keys, so that a misspelt one is an error and not a silent default."""
 
@@ -62,8 +84,10 @@ class TrainingConfig(Settings):
     `accumulation_steps`. `learning_rate` rises linearly over `warmup_fraction` of the steps and falls
     linearly to 0. `deterministic` makes a run a function of its inputs on one machine; `threads` is part
     of that (0: as many as the machine offers). `report_to` names the Trainer's reporters, by commas.
+    `configure` starts from the settings of `preset`.
     """
 
+    preset: Preset = Preset.CLEAN
     epochs: Positive = 1.0
     batch_size: Count = 32
     accumulation_steps: Count = 1
@@ -94,7 +118,8 @@ class QuantizerSettings(Settings):
     """How the student's weights and activations are quantised; a student's directory carries them.
 
     `weight_bits` 2 is ternary; the other widths are for ablation and are not exported. Latent weights
-    are clipped to +-`weight_clip` where it is given, and get no gradient beyond it.
+    are clipped to +-`weight_clip` where it is given, and get no gradient beyond it; `activation_clip`
+    does the same to activations under `dynamic_per_tensor`, and nothing under the others.
     """
 
     weight_quantizer: WeightQuantizer = WeightQuantizer.TWN
@@ -102,21 +127,53 @@ class QuantizerSettings(Settings):
     weight_clip: Positive | None = None
     linear_weights: Granularity = Granularity.PER_ROW
     word_embedding: Granularity = Granularity.PER_ROW
-    activations: ActivationScaling = ActivationScaling.STATIC
+    activations: ActivationGranularity = ActivationGranularity.STATIC
     activation_range: ActivationRange = ActivationRange.LEARNED
+    activation_clip: Positive | None = None
     activation_bits: Literal[2, 3, 4, 8] = 8
 
+    @field_validator("weight_bits")
+    @classmethod
+    def _width_has_a_formula(cls, bits: int, info: ValidationInfo) -> int:
+        quantizer = info.data.get("weight_quantizer")
+        if quantizer is not None and quantizer.only_ternary and bits != 2:
+            wider = " or ".join(member for member in WeightQuantizer if not member.only_ternary)
+            raise ValueError(f"expected 2 with weight_quantizer {quantizer}, which is ternary (wider: {wider})")
+        return bits
+
+    @field_validator("activation_range")
+    @classmethod
+    def _something_is_static(cls, source: ActivationRange, info: ValidationInfo) -> ActivationRange:
+        dynamic = info.data.get("activations") is ActivationGranularity.DYNAMIC_PER_TENSOR
+        if dynamic and source is not ActivationRange.LEARNED:
+            raise ValueError("without effect under activations dynamic_per_tensor, where no scale is static")
+        return source
+
     def exported(self) -> Quantization:
-        """Return the scheme as an artifact's header states it."""
+        """Return the scheme as an artifact's header states it.
+
+        Raises `ConfigurationError` naming a setting that an artifact cannot hold.
+        """
+        held = {"weight_bits": (2,), "activation_bits": (8,), "activations": tuple(ActivationScaling)}
+        for name, values in held.items():
+            if (found := getattr(self, name)) not in values:
+                expected = " or ".join(str(value) for value in values)
+                raise ConfigurationError(
+                    f"{name}: expected {expected} to be exported, found {found};"
+                    " set exportable=false to train it nevertheless"
+                )
         return Quantization(
-            linear_weights=self.linear_weights, word_embedding=self.word_embedding, activations=self.activations
+            linear_weights=self.linear_weights,
+            word_embedding=self.word_embedding,
+            activations=ActivationScaling(self.activations),
         )
 
 
 class LossSettings(Settings):
     """Weights of the terms of the distillation loss; docs/training.md has the formulas.
 
-    Without `mask_padding`, padding counts as tokens do, as in the paper's code.
+    Without `mask_padding`, padding counts as tokens do, as in the paper's code. `logit_scaling` is for
+    language models.
     """
 
     hidden_weight: Weight = 1.0
@@ -125,6 +182,7 @@ class LossSettings(Settings):
     attention_output_weight: Weight = 0.0
     logits_weight: Weight = 1.0
     labels_weight: Weight = 0.0
+    logit_scaling: LogitScaling = LogitScaling.UNIFORM
     mask_padding: bool = True
 
 
@@ -136,7 +194,8 @@ class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
     stage, with a fresh optimiser and a warm-up of its own.
     `scale_learning_rate` is that of the binary logarithm of the learned scales; those of activations
     start from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
-    `exportable` refuses, before training, what a later stage cannot take.
+    `gradual_lambda_steps` is for the method of that name. With `pad_to_max_length` every batch is as long
+    as the longest text may be. `exportable` refuses, before training, what a later stage cannot take.
     """
 
     learning_rate: Positive = 4e-4
@@ -147,6 +206,7 @@ class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
     gradual_lambda_steps: Count = 1000
     calibration_batches: Count = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pad_to_max_length: bool = False
     exportable: bool = True
 
     def quantizers(self) -> QuantizerSettings:
@@ -157,8 +217,11 @@ class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
 Config = TypeVar("Config", bound=TrainingConfig)
 
 
-def configure(model: type[Config], overrides: Sequence[str]) -> Config:
-    """Return `model` with `key=value` overrides; raise `ConfigurationError` naming a key that is wrong."""
+def configure(model: type[Config], overrides: Sequence[str], task_name: str) -> Config:
+    """Return `model` with `key=value` overrides, above those of the preset that they name for this task.
+
+    Raises `ConfigurationError` naming a key that is wrong.
+    """
     values: dict[str, object] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -168,11 +231,12 @@ def configure(model: type[Config], overrides: Sequence[str]) -> Config:
             raise ConfigurationError(f"--set {key}: unknown setting; known: {', '.join(model.model_fields)}")
         values[key] = parse_value(text)
     try:
-        return model.model_validate(values)
+        return model.model_validate(preset_settings(values.get("preset"), model.model_fields, task_name) | values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{key}: {first['msg']}, found {first['input']!r}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{key}: {message}, found {first['input']!r}") from error
 
 
 def parse_value(text: str) -> object:

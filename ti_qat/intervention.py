@@ -23,17 +23,19 @@ from ti_qat.schedules import InterventionPoint
 class AttentionRecord:
     """The attention of every layer of one forward pass, each list in layer order.
 
-    scores, probabilities: float32 (B, heads, S, S); context, output: float32 (B, S, H).
+    scores, probabilities: float32 (B, heads, S, S); context, output, sublayer: float32 (B, S, H). `sublayer`
+    is what the feed-forward part takes in: the output after dropout, residual and normalisation.
     """
 
     scores: list[Tensor] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
     context: list[Tensor] = field(default_factory=list)
     output: list[Tensor] = field(default_factory=list)
+    sublayer: list[Tensor] = field(default_factory=list)
 
     def require_layers(self, layers: int) -> None:
         """Raise unless every layer has reported: a model that bypasses our hooks would train unhooked."""
-        for name in ("scores", "probabilities", "context", "output"):
+        for name in ("scores", "probabilities", "context", "output", "sublayer"):
             found = len(getattr(self, name))
             if found != layers:
                 raise UnsupportedModelError(f"attention {name}: expected {layers} layers to report, found {found}")
@@ -45,14 +47,20 @@ class AttentionRecorder:
     def __init__(self, model: PreTrainedModel) -> None:
         self._tap = attach_tap(model)
         self._record: AttentionRecord | None = None
-        output = family_of(model.config).output
+        family = family_of(model.config)
+        first_of_feed_forward = next(iter(family.feed_forward.values()))
         for layer in layers_of(model):
-            layer.get_submodule(output).register_forward_hook(self._keep)
+            layer.get_submodule(family.output).register_forward_hook(self._keep)
+            layer.get_submodule(first_of_feed_forward).register_forward_pre_hook(self._keep_sublayer)
 
     def _keep(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         if self._record is not None:
             self._record.context.append(args[0])
             self._record.output.append(output)
+
+    def _keep_sublayer(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self._record is not None:
+            self._record.sublayer.append(args[0])
 
     @contextmanager
     def recording(self) -> Iterator[AttentionRecord]:

@@ -31,6 +31,7 @@ class Method(StrEnum):
     TI_C = "ti-c"
     TI_O = "ti-o"
     KD = "kd"  # distillation without intervention
+    GRADUAL_LAMBDA = "gradual-lambda"  # distillation without intervention, quantised little by little
     NONE = "none"  # cross-entropy with the labels only
 
     @property
@@ -107,6 +108,20 @@ class StochasticSchedule:
         # A hash and no generator: there is no state to save, and no library version in the draw.
         digest = hashlib.sha256(f"intervention {self.seed} {step}".encode()).digest()
         return tuple(InterventionPoint)[int.from_bytes(digest, "little") % len(InterventionPoint)]
+
+
+@dataclass(frozen=True)
+class GradualLambda:
+    """How much of the quantisation error the student works with: none of it at first, all from `steps` on.
+
+    Mekkouri et al.: Fine-tuning LLMs to 1.58bit (2024).
+    """
+
+    steps: int
+
+    def share(self, step: int) -> float:
+        """Return lambda at the 0-based `step`."""
+        return min(step / self.steps, 1.0)
 
 
 _CONSTANT = {

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
-from ti_qat.distillation import transformer_loss
+from ti_qat.config import LossSettings
+from ti_qat.distillation import TERMS, Observation, Shares, distillation_loss
 from ti_qat.errors import UnsupportedModelError
 from ti_qat.intervention import AttentionRecorder, TeacherIntervention
 from ti_qat.modeling import full_precision_weights
@@ -31,22 +32,18 @@ class Pair:
             output = self.student(**tiny_batch(), output_hidden_states=True)
         return output, student
 
-    def without_gradient(self, of_attention=False):
-        """Names (below layer 1) of weights that get no gradient from the logits, or from the scores too."""
+    def without_gradient(self, point, *terms):
+        """Names (below layer 1) of weights that get no gradient from these terms of the loss."""
         target, teacher = self.observe_teacher()
-        output, student = self.forward(self.point, teacher)
-        loss = output.logits.square().sum()
-        if of_attention:
-            loss = transformer_loss(
-                output.hidden_states,
-                target.hidden_states,
-                student.scores,
-                teacher.scores,
-                output.logits,
-                target.logits,
-                tiny_batch()["attention_mask"],
-            ).total
-        loss.backward()
+        output, student = self.forward(point, teacher)
+        distillation_loss(
+            LossSettings(**{f"{name}_weight": float(name in terms) for name in TERMS}),
+            Observation(output.logits, output.hidden_states, student),
+            Observation(target.logits, target.hidden_states, teacher),
+            tiny_batch() | {"labels": torch.tensor([0, 1, 1])},
+            causal=False,
+            share=Shares(),
+        ).total.backward()
         layer = self.student.bert.encoder.layer[1]
         return {name for name, p in layer.named_parameters() if "weight" in name and p.grad is None}
 
@@ -57,26 +54,50 @@ def pair():
 
 
 QUERY_KEY = {"attention.self.query.weight", "attention.self.key.weight"}
+VALUE, PROJECTION = {"attention.self.value.weight"}, {"attention.output.dense.weight"}
+# What the teacher's value stands in for: nothing behind it depends on these.
+REPLACED = {
+    None: set(),
+    InterventionPoint.ATTENTION_MAP: QUERY_KEY,
+    InterventionPoint.CONTEXT: QUERY_KEY | VALUE,
+    InterventionPoint.OUTPUT: QUERY_KEY | VALUE | PROJECTION,
+}
+
+
+@pytest.mark.parametrize("term", ["hidden", "logits", "labels"])
+@pytest.mark.parametrize(("point", "expected"), REPLACED.items())
+def test_the_task_reaches_nothing_that_the_teacher_replaces(pair, point, expected, term):
+    assert pair.without_gradient(point, term) == expected
+
+
+@pytest.mark.parametrize(("point", "expected"), REPLACED.items())
+def test_attention_output_teaches_what_the_teacher_has_not_replaced(pair, point, expected):
+    layer = {name for name, _ in pair.student.bert.encoder.layer[1].named_parameters()}
+    behind = {name for name in layer if name.startswith(("intermediate.dense.weight", "output."))}
+    behind = {name for name in behind if "weight" in name}
+    assert pair.without_gradient(point, "attention_output") == expected | behind
+
+
+@pytest.mark.parametrize("term", ["attention_scores", "attention_map"])
+@pytest.mark.parametrize("point", POINTS)
+def test_scores_and_map_teach_query_and_key_alone(pair, point, term):
+    layer = {name for name, _ in pair.student.bert.encoder.layer[1].named_parameters() if "weight" in name}
+    assert pair.without_gradient(point, term) == layer - QUERY_KEY
 
 
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
         (None, set()),
-        (InterventionPoint.ATTENTION_MAP, QUERY_KEY),
-        (InterventionPoint.CONTEXT, QUERY_KEY | {"attention.self.value.weight"}),
-        (InterventionPoint.OUTPUT, QUERY_KEY | {"attention.self.value.weight", "attention.output.dense.weight"}),
+        (InterventionPoint.ATTENTION_MAP, set()),
+        # Under TI-C the context, and under TI-O its projection too, are the teacher's, and no term compares
+        # the student's own.
+        (InterventionPoint.CONTEXT, VALUE),
+        (InterventionPoint.OUTPUT, VALUE | PROJECTION),
     ],
 )
-def test_the_task_reaches_nothing_that_the_teacher_replaces(pair, point, expected):
-    pair.point = point
-    assert pair.without_gradient() == expected
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_query_and_key_still_learn_from_the_attention_scores(pair, point):
-    pair.point = point
-    assert not pair.without_gradient(of_attention=True) & QUERY_KEY
+def test_who_gets_no_gradient_from_the_whole_loss(pair, point, expected):
+    assert pair.without_gradient(point, *TERMS) == expected
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -119,3 +140,13 @@ def test_an_intervention_that_does_not_reach_every_layer_is_refused(pair, point)
         pair.intervention.during(point, teacher),
     ):
         pass
+
+
+def test_the_sublayers_result_is_what_the_whole_attention_block_returns(pair):
+    returned = []
+    for layer in pair.teacher.bert.encoder.layer:
+        # transformers' own module: output projection, dropout, residual, LayerNorm.
+        layer.attention.output.register_forward_hook(lambda _, __, output: returned.append(output))
+    _, teacher = pair.observe_teacher()
+    assert len(returned) == 2
+    assert all(torch.equal(*both) for both in zip(teacher.sublayer, returned, strict=True))

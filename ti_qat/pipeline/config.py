@@ -95,7 +95,7 @@ def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfigur
         ("student", config.student.settings, StudentConfig),
     ):
         try:
-            configure(model, as_settings(settings))
+            configure(model, as_settings(settings), config.task.name)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: {section}.settings: {error}") from error
     return config

@@ -65,6 +65,6 @@ def parameters_of(student: PreTrainedModel) -> dict[str, Array]:
         codes[f"{name}.weight_codes"] = weight.codes
         found |= {f"{name}.weight_scale": weight.scale, f"{name}.bias": linear.bias}
     for name, quantizer in static_quantizers(student).items():
-        found[f"{name}.scale"] = torch.exp2(quantizer.log2_scale)
+        found[f"{name}.scale"] = quantizer.scale
     arrays = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in found.items()}
     return arrays | {name: tensor.numpy().astype(np.int8) for name, tensor in codes.items()}

@@ -33,6 +33,8 @@ def predict(
 ) -> None:
     """Classify texts, or the lines of standard input where none is given.
 
+    A line has label, probability and text; of a regression the number's name, the number and the text.
+
     \b
     Example:
       ti-qat predict runs/movie_reviews/bundle "a fine film" "dull and far too long"

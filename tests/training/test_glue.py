@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ti_qat.artifact.schema import Metric
+from ti_qat.artifact.schema import Metric, Task
 from ti_qat.data import read_rows, task_file
 from ti_qat.errors import TaskError
 from ti_qat.tasks import GLUE_TASKS, find_task
@@ -14,6 +14,7 @@ MNLI_TRAIN = (
     " sentence1 sentence2 label1 gold_label"
 )
 MNLI_DEV = MNLI_TRAIN.replace("label1", "label1 label2 label3 label4 label5")
+STSB = "index genre filename year old_index source1 source2 sentence1 sentence2 score"
 QQP = "id qid1 qid2 question1 question2 is_duplicate"
 
 
@@ -30,19 +31,29 @@ def read(name, data_dir, part="dev_file"):
 
 def test_the_table_is_that_of_the_glue_paper():
     metrics = {name: task.metric for name, task in GLUE_TASKS.items()}
-    assert list(metrics) == ["cola", "sst2", "mrpc", "qqp", "mnli", "mnli-mm", "qnli", "rte", "wnli"]
+    assert list(metrics) == ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "mnli-mm", "qnli", "rte", "wnli"]
     assert {name for name, metric in metrics.items() if metric is Metric.F1} == {"mrpc", "qqp"}
     assert {name for name, metric in metrics.items() if metric is Metric.MATTHEWS} == {"cola"}
+    assert {name for name, metric in metrics.items() if metric is Metric.PEARSON_SPEARMAN} == {"stsb"}
     assert {task.name: len(task.labels) for task in GLUE_TASKS.values() if len(task.labels) > 2} == {
         "mnli": 3,
         "mnli-mm": 3,
     }
 
 
-@pytest.mark.parametrize("name", ["stsb", "sts-b"])
-def test_regression_is_refused_by_name(name):
-    with pytest.raises(TaskError, match=f"'{name}' is a regression task, and .* not served yet: expected cola, .*wnli"):
-        find_task(name)
+def test_stsb_reads_scores_and_keeps_quotes(tmp_path):
+    write_tsv(
+        tmp_path / "STS-B/train.tsv", STSB, '0 g f 2012 1 none none "A A. 5.000', '1 g f 2012 2 none none B C" 0.6'
+    )
+    rows = read("stsb", tmp_path, "train_file")
+    assert (rows.texts, rows.labels) == ((('"A', "B"), ("A.", 'C"')), (5.0, 0.6))
+    assert find_task("stsb").describe() == Task(name="stsb", labels=("score",), metric=Metric.PEARSON_SPEARMAN)
+
+
+def test_a_score_that_is_no_number_is_an_error(tmp_path):
+    write_tsv(tmp_path / "STS-B/dev.tsv", STSB, "0 g f 2012 1 n n A B 5", "1 g f 2012 2 n n A B high")
+    with pytest.raises(TaskError, match=r"STS-B/dev.tsv: line 3: score: expected a finite number, .* found 'high'"):
+        read("stsb", tmp_path)
 
 
 def test_mnli_takes_the_gold_label_and_the_dev_files_of_both_kinds(tmp_path):

@@ -1,6 +1,8 @@
 import json
+import re
 
 import datasets
+import numpy as np
 import pytest
 
 from ti_qat.data import read_rows, task_file
@@ -15,6 +17,9 @@ FIELDS = {
     "labels": ["negative", "positive"],
     "metric": "accuracy",
 }
+
+
+REGRESSION = {"labels": ["rating"], "metric": "spearman_correlation"}
 
 
 def task(**changes):
@@ -74,6 +79,36 @@ def test_labels_are_strings_whole_numbers_or_booleans(tmp_path, values, written)
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dev.csv", "text,label\nx,3.8\ny, -2 \nz,1e-3\n"),
+        ("dev.jsonl", "".join(f'{{"text": "x", "label": {value}}}\n' for value in ("3.8", '"-2"', "0.001"))),
+    ],
+)
+def test_the_label_of_a_regression_is_a_number(tmp_path, name, text):
+    assert read(tmp_path, name, text, **REGRESSION).labels == (3.8, -2, 0.001)
+
+
+@pytest.mark.parametrize("value", ["", "3,8", "nan", "-inf", "1e39", "1_0", "five"])
+def test_a_label_that_is_no_finite_number_names_its_line(tmp_path, value):
+    message = f"line 3: label: expected a finite number, with a point for decimals, found '{value}'"
+    refused(tmp_path, "dev.tsv", f"text\tlabel\nx\t1\ny\t{value}\n", message, **REGRESSION)
+
+
+@pytest.mark.parametrize("value", ["true", "null", "[1]"])
+def test_json_that_is_no_number_is_no_label_of_a_regression(tmp_path, value):
+    text = f'{{"text": "x", "label": {value}}}\n'
+    refused(tmp_path, "dev.jsonl", text, f"line 1: label: expected a number, found {re.escape(value)}", **REGRESSION)
+
+
+def test_a_regression_is_named_by_its_column_unless_it_is_named():
+    fields = {name: value for name, value in FIELDS.items() if name != "labels"} | {"metric": "pearson_correlation"}
+    unnamed, named = TextTask.model_validate(fields), TextTask.model_validate(fields | {"labels": ["rating"]})
+    assert (unnamed.labels, named.labels) == (("label",), ("rating",))
+    assert TextTask.model_validate_json(unnamed.model_dump_json()) == unnamed
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("text,labels\nx,positive\n", "expected a column 'label', found text, labels"),
@@ -130,9 +165,12 @@ def test_the_format_is_the_ending_unless_given(tmp_path):
     ("line", "message"),
     [
         ('train_file = "train.txt"', "train.txt: expected an ending .tsv, .csv or .jsonl, or the field format"),
-        ('format = "xlsx"', "format: Input should be 'tsv', 'csv' or 'jsonl', found 'xlsx'"),
+        ('format = "xlsx"', "format: Input should be 'tsv', 'csv', 'jsonl' or 'txt', found 'xlsx'"),
         ('format = "jsonl"\nheader = ["text", "label"]', "header and skip_malformed are for tsv and csv"),
         ('header = ["text"]', "header names no column 'label'"),
+        ('metric = "pearson_spearman"', "metric pearson_spearman expects one label, the number's name, labels has 2"),
+        ('labels = ["one"]', "metric accuracy expects the names of two or more classes, labels has 1"),
+        ('labels = ["one"]\nmetric = "pearson_spearman"\nlabel_values = [0]', "label_values is for classes"),
         ("label_values = [0]", "label_values has 1 entries, labels has 2"),
         ("label_values = [1, 1]", "label_values names '1' twice"),
         ("label_values = [0.5, 1]", "label_values.0: .*expected a string, a whole number or a boolean, found 0.5"),
@@ -141,7 +179,7 @@ def test_the_format_is_the_ending_unless_given(tmp_path):
     ],
 )
 def test_a_bad_task_file_names_file_and_field(tmp_path, line, message):
-    lines = [f"{key} = {json.dumps(value)}" for key, value in FIELDS.items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in FIELDS.items() if f"{key} = " not in f"\n{line}"]
     file = write(tmp_path / "task.toml", "\n".join([*lines, line]))
     with pytest.raises(TaskError, match=message) as error:
         find_task(str(file))
@@ -202,3 +240,14 @@ def test_labels_of_the_hub_are_held_against_the_task(tmp_path, hub_folder):
     hub_task = task(hub=str(hub_folder), hub_config="sst2", labels=["bad", "good"])
     with pytest.raises(TaskError, match=r"validation.jsonl: line 1: label: expected bad or good, found 'negative'"):
         read_rows(hub_task, task_file(hub_task, tmp_path / "data", hub_task.dev_file))
+
+
+def test_numbers_of_the_hub_are_kept_to_the_last_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value("float32")})
+    numbers = [3.8, 0.1, 5.0]
+    rows = datasets.Dataset.from_dict({"text": ["x"] * 3, "label": numbers}, features=features)
+    rows.to_parquet(tmp_path / "hub" / "validation.parquet")
+    hub_task = task(hub=str(tmp_path / "hub"), **REGRESSION)
+    found = read_rows(hub_task, task_file(hub_task, tmp_path / "data", hub_task.dev_file))
+    assert [np.float32(label) for label in found.labels] == [np.float32(number) for number in numbers]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ti_qat.config import StudentConfig, TeacherConfig, WeightQuantizer
+from ti_qat.config import ActivationGranularity, ActivationRange, StudentConfig, TeacherConfig, WeightQuantizer
 from ti_qat.schedules import Method
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,8 +34,8 @@ def test_every_listed_setting_exists():
     )
 
 
-@pytest.mark.parametrize("name", [*Method, *WeightQuantizer])
-def test_every_method_and_weight_quantizer_is_listed(name):
+@pytest.mark.parametrize("name", [*Method, *WeightQuantizer, *ActivationGranularity, *ActivationRange])
+def test_every_method_and_quantizer_is_listed(name):
     assert len(ROWS[name]) >= 3
 
 

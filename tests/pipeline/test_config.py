@@ -54,7 +54,7 @@ def test_reading_a_configuration_needs_no_torch() -> None:
         ("[task]\n", [], r"task\.name: Field required"),
         ("[task\n", [], r"config\.toml: expected TOML"),
         (MINIMAL, ["simulation.limit=0"], r"simulation\.limit: .*greater than or equal to 1, found 0"),
-        (MINIMAL, ["student.settings.epoch=1"], r"student\.settings: --set epoch: unknown setting; known: epochs"),
+        (MINIMAL, ["student.settings.epoch=1"], r"student\.settings: --set epoch: unknown setting; known: .*, epochs,"),
         (MINIMAL, ["teacher.settings.epochs=-1"], r"teacher\.settings: epochs: Input should be greater than 0"),
         (MINIMAL, ["student"], r"--set student: expected key\.path=value"),
         (MINIMAL, ["task.name.x=1"], r"--set task\.name\.x=1: name is a value"),

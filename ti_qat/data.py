@@ -18,8 +18,8 @@ from ti_qat.artifact.evaluation import label_dtype
 from ti_qat.artifact.schema import Metric
 from ti_qat.errors import TaskError
 from ti_qat.hub import keep_split
-from ti_qat.records import Record, read_records
-from ti_qat.text_task import TextTask
+from ti_qat.records import Record, Records, read_records
+from ti_qat.text_task import RowFiles, TextTask
 
 # Batches are drawn from pools of this many batches of rows sorted by length: little padding, random mix.
 BATCHES_PER_POOL = 50
@@ -39,7 +39,7 @@ class LabelledTexts:
     skipped: int = 0
 
 
-def task_file(task: TextTask, data_dir: Path, name: str) -> Path:
+def task_file(task: RowFiles, data_dir: Path, name: str) -> Path:
     """Return where the file `name` of `task` lies below `data_dir`; raise `TaskError` where it is missing.
 
     A task of the hub has its split brought there first, unless an earlier run has done so.
@@ -58,6 +58,16 @@ def task_file(task: TextTask, data_dir: Path, name: str) -> Path:
 
 def read_rows(task: TextTask, file: Path) -> LabelledTexts:
     """Read the rows of a TSV, CSV or JSONL file; an empty text is a text. Raises `TaskError` with file and line."""
+    records = records_of(task, file)
+    return LabelledTexts(
+        texts=tuple(tuple(row.texts[c] for row in records.rows) for c in range(len(task.text_columns))),
+        labels=_numbers(task, file, records.rows) if task.metric.is_regression else _classes(task, file, records.rows),
+        skipped=len(records.skipped_lines),
+    )
+
+
+def records_of(task: RowFiles, file: Path) -> Records:
+    """Return the rows of `file`, and say how many were left out as malformed. Raises `TaskError` where none is left."""
     records = read_records(task, file)
     if not records.rows:
         raise TaskError(f"{file}: expected rows, found none")
@@ -65,11 +75,7 @@ def read_rows(task: TextTask, file: Path) -> LabelledTexts:
     if skipped:
         total, first = skipped + len(records.rows), records.skipped_lines[0]
         _log.warning("%s: skipped %d malformed rows of %d; the first is line %d", file, skipped, total, first)
-    return LabelledTexts(
-        texts=tuple(tuple(row.texts[c] for row in records.rows) for c in range(len(task.text_columns))),
-        labels=_numbers(task, file, records.rows) if task.metric.is_regression else _classes(task, file, records.rows),
-        skipped=skipped,
-    )
+    return records
 
 
 def _classes(task: TextTask, file: Path, rows: Sequence[Record]) -> tuple[int, ...]:

@@ -15,11 +15,10 @@ import torch
 from datasets import Dataset, disable_progress_bars
 
 from ti_qat import model_directory
-from ti_qat.artifact.evaluation import predictions, score
 from ti_qat.artifact.process import peak_rss_bytes
-from ti_qat.data import RightPadding, labels_of, lengths_of, read_rows, task_file, tokenized
 from ti_qat.model_directory import TrainedModel
-from ti_qat.tasks import TextTask
+from ti_qat.objectives import Split
+from ti_qat.tasks import Task, objective_of
 
 BATCH_ROWS = 32
 LATENCY_ROWS = 50
@@ -43,20 +42,18 @@ class EvaluationResult:
     peak_rss_bytes: int
 
 
-def evaluate(directory: Path, task: TextTask, data_dir: Path) -> EvaluationResult:
+def evaluate(directory: Path, task: Task, data_dir: Path) -> EvaluationResult:
     """Evaluate the model in `directory`. Raises `TrainingError` or `TaskError` for what cannot be used."""
     disable_progress_bars()
     model = model_directory.load(directory)
     model_directory.require_same_labels(task, model)
-    rows = tokenized(
-        read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
-    )
-    predicted = predictions(task.metric, logits_of(model, rows))
+    objective = objective_of(task)
+    rows = objective.read(data_dir, Split.DEV, model.processor, model.trained.max_length)
     return EvaluationResult(
         kind="teacher" if model.student is None else "student",
         task=task.name,
         metric=task.metric.value,
-        score=score(task.metric, labels_of(rows, task.metric), predicted),
+        score=objective.score(outcomes_of(model, rows), rows),
         rows=len(rows),
         latency_ms=latency_ms(model, rows),
         bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),
@@ -64,21 +61,31 @@ def evaluate(directory: Path, task: TextTask, data_dir: Path) -> EvaluationResul
     )
 
 
-def logits_of(model: TrainedModel, rows: Dataset) -> np.ndarray[Any, Any]:
-    """Return the logits, float32 (R, labels), of every row, computed in batches of similar length."""
-    order = np.argsort(lengths_of(rows), kind="stable")
-    logits = np.zeros((len(rows), model.model.config.num_labels), np.float32)
+def outcomes_of(model: TrainedModel, rows: Dataset) -> np.ndarray[Any, Any]:
+    """Return what the score needs of the logits of every row, float32 (R, n), from batches of similar length.
+
+    Of a classification or a regression they are the logits themselves.
+    """
+    objective = objective_of(model.trained.task)
+    order = np.argsort(objective.lengths(rows), kind="stable")
+    found = []
     for start in range(0, len(order), BATCH_ROWS):
-        chosen = order[start : start + BATCH_ROWS]
+        batch = batch_of(model, rows, order[start : start + BATCH_ROWS])
+        labels = batch.pop("labels")
         with torch.no_grad():
-            logits[chosen] = model.model(**model_inputs(model, rows, chosen)).logits.numpy()
-    return logits
+            found.append(objective.outcome(model.model(**batch).logits, labels).numpy())
+    return np.concatenate(found)[np.argsort(order)]
+
+
+def batch_of(model: TrainedModel, rows: Dataset, chosen: np.ndarray[Any, Any]) -> dict[str, torch.Tensor]:
+    """Return the padded batch of the rows numbered `chosen`, with labels."""
+    collate = objective_of(model.trained.task).collator(model.processor)
+    return dict(collate([rows[int(row)] for row in chosen]))
 
 
 def model_inputs(model: TrainedModel, rows: Dataset, chosen: np.ndarray[Any, Any]) -> dict[str, torch.Tensor]:
     """Return the padded batch of the rows numbered `chosen`, without labels."""
-    batch = RightPadding(model.tokenizer)([rows[int(row)] for row in chosen])
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return {name: tensor for name, tensor in batch_of(model, rows, chosen).items() if name != "labels"}
 
 
 @contextmanager

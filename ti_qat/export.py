@@ -31,7 +31,7 @@ from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import Metric, Provenance, Tokenization
 from ti_qat.data import labels_of, lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
-from ti_qat.evaluation import logits_of, model_inputs
+from ti_qat.evaluation import model_inputs, outcomes_of
 from ti_qat.exported_network import encoder_shape, parameters_of
 from ti_qat.families import family_of, layers_of, require_exportable
 from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
@@ -85,20 +85,20 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     task = task or model.trained.task
     model_directory.require_same_labels(task, model)
     rows = tokenized(
-        read_rows(task, task_file(task, data_dir, task.dev_file)), model.tokenizer, model.trained.max_length
+        read_rows(task, task_file(task, data_dir, task.dev_file)), model.processor, model.trained.max_length
     )
     evaluation = evaluation_split(model, rows, task.metric)
-    model.tokenizer.backend_tokenizer.no_padding()
-    model.tokenizer.backend_tokenizer.no_truncation()
+    model.processor.backend_tokenizer.no_padding()
+    model.processor.backend_tokenizer.no_truncation()
     artifact = io.save(
         out,
         task=task.describe(),
         encoder=encoder_shape(model.model),
         quantization=model.student.quantizers.exported(),
-        tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.tokenizer.pad_token_id),
+        tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.processor.pad_token_id),
         provenance=_provenance(model.trained, model.student),
         parameters=parameters_of(model.model),
-        tokenizer_json=model.tokenizer.backend_tokenizer.to_str(),
+        tokenizer_json=model.processor.backend_tokenizer.to_str(),
         evaluation=evaluation,
     )
     return ExportResult(
@@ -128,7 +128,7 @@ def evaluation_split(model: TrainedModel, rows: Dataset, metric: Metric) -> Eval
     tokens = int(lengths.max())
     padded = {
         name: np.full((len(rows), tokens), fill, np.int32)
-        for name, fill in (("input_ids", model.tokenizer.pad_token_id), ("token_type_ids", 0))
+        for name, fill in (("input_ids", model.processor.pad_token_id), ("token_type_ids", 0))
     }
     for name, array in padded.items():
         for row, values in enumerate(rows[name]):
@@ -145,7 +145,7 @@ def evaluation_split(model: TrainedModel, rows: Dataset, metric: Metric) -> Eval
         **padded,
         lengths=lengths,
         labels=labels_of(rows, metric),
-        logits=logits_of(model, rows),
+        logits=outcomes_of(model, rows),
         golden=golden,
     )
 

@@ -194,6 +194,13 @@ def position_offset(config: PreTrainedConfig) -> int:
     return config.pad_token_id + 1 if family_of(config).positions_after_padding else 0
 
 
+def longest_input(config: PreTrainedConfig) -> int | None:
+    """Return how many tokens a row may have; None for images, whose number is fixed."""
+    if family_of(config).modality is Modality.IMAGES:
+        return None
+    return config.max_position_embeddings - position_offset(config)
+
+
 def layers_of(model: PreTrainedModel) -> list[nn.Module]:
     """Return the layers of `model` that have weights of their own, in the order of their first use."""
     return list(_descend(model.base_model, family_of(model.config).layers.split(".")))

@@ -11,10 +11,10 @@ from datasets.exceptions import DatasetsError
 
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.errors import TaskError
-from ti_qat.text_task import TextTask
+from ti_qat.text_task import RowFiles
 
 
-def keep_split(task: TextTask, split: str, file: Path) -> None:
+def keep_split(task: RowFiles, split: str, file: Path) -> None:
     """Write the task's columns of `split` to `file` as JSON lines, whole or not at all.
 
     Classes are written by name where the data set names them. The copy pins the data: what a run
@@ -26,7 +26,7 @@ def keep_split(task: TextTask, split: str, file: Path) -> None:
     except (OSError, ValueError, DatasetsError) as error:
         reason = " ".join(str(error).split())
         raise TaskError(f"task {task.name}: data set {source}: split {split} cannot be loaded: {reason}") from error
-    for column in (*task.text_columns, task.label_column):
+    for column in task.columns.names:
         if column not in rows.column_names:
             found = ", ".join(rows.column_names)
             raise TaskError(f"data set {source}: split {split}: expected a column '{column}', found {found}")
@@ -35,14 +35,15 @@ def keep_split(task: TextTask, split: str, file: Path) -> None:
     write_whole(file, "".join(lines))
 
 
-def _json_lines(task: TextTask, rows: Dataset, where: str) -> Iterator[str]:
-    label = rows.features[task.label_column]
+def _json_lines(task: RowFiles, rows: Dataset, where: str) -> Iterator[str]:
+    column = task.columns.label
+    label = None if column is None else rows.features[column]
     names = label.names if isinstance(label, ClassLabel) else None
-    for number, row in enumerate(rows.select_columns([*task.text_columns, task.label_column])):
+    for number, row in enumerate(rows.select_columns(list(task.columns.names))):
         if names is not None:
             # The hub marks the rows of unlabelled test splits by -1.
-            value = row[task.label_column]
+            value = row[column]
             if value is None or not 0 <= value < len(names):
-                raise TaskError(f"{where}: row {number}: {task.label_column}: expected a class, found {value}")
-            row[task.label_column] = names[value]
+                raise TaskError(f"{where}: row {number}: {column}: expected a class, found {value}")
+            row[column] = names[value]
         yield json.dumps(row, ensure_ascii=False) + "\n"

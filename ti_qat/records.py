@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ti_qat.errors import TaskError
-from ti_qat.text_task import DataFormat, TextTask, label_text
+from ti_qat.text_task import DataFormat, RowFiles, TextTask, label_text, number_text
 
 
 class Record(NamedTuple):
-    """One row: its first line (from 1), its texts in the task's order, its label as the file writes it."""
+    """One row: its first line (from 1), its texts in the task's order, its label as the file writes it, or ""."""
 
     line: int
     texts: tuple[str, ...]
@@ -30,7 +30,7 @@ class Records:
     skipped_lines: tuple[int, ...] = ()
 
 
-def read_records(task: TextTask, file: Path) -> Records:
+def read_records(task: RowFiles, file: Path) -> Records:
     """Return the rows of `file`, UTF-8 with or without byte order mark. Raises `TaskError` with file and line."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -44,6 +44,8 @@ def read_records(task: TextTask, file: Path) -> Records:
         data_format = task.format_of(file.name)
     except ValueError as error:
         raise TaskError(f"{file}: {error}") from error
+    if data_format is DataFormat.TXT:
+        return Records([Record(line, (content,), "") for line, content in _lines(text)])
     if data_format is DataFormat.JSONL:
         return Records([_record(task, file, line, fields) for line, fields in _json_objects(file, text)])
     return _table(task, file, _csv_lines(file, text) if data_format is DataFormat.CSV else _tsv_lines(text))
@@ -75,19 +77,21 @@ def _csv_lines(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             yield first_line, fields
 
 
-def _table(task: TextTask, file: Path, lines: Iterator[tuple[int, list[str]]]) -> Records:
+def _table(task: RowFiles, file: Path, lines: Iterator[tuple[int, list[str]]]) -> Records:
     header = list(task.header) or next(lines, (0, []))[1]
-    columns = (*task.text_columns, task.label_column)
-    for column in columns:
+    columns = task.columns
+    for column in columns.names:
         if column not in header:
             raise TaskError(f"{file}: expected a column '{column}', found {', '.join(header) or 'no columns'}")
         if header.count(column) > 1:
             raise TaskError(f"{file}: expected one column '{column}', found {header.count(column)}")
-    *text_indices, label_index = (header.index(column) for column in columns)
+    indices = [header.index(column) for column in columns.texts]
+    label_index = None if columns.label is None else header.index(columns.label)
     rows, skipped = [], []
     for line, fields in lines:
         if len(fields) == len(header):
-            rows.append(Record(line, tuple(fields[index] for index in text_indices), fields[label_index]))
+            label = "" if label_index is None else fields[label_index]
+            rows.append(Record(line, tuple(fields[index] for index in indices), label))
         elif task.skip_malformed:
             skipped.append(line)
         else:
@@ -113,17 +117,22 @@ def _json_objects(file: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield number, fields
 
 
-def _record(task: TextTask, file: Path, line: int, fields: dict[str, Any]) -> Record:
-    for column in (*task.text_columns, task.label_column):
+def _record(task: RowFiles, file: Path, line: int, fields: dict[str, Any]) -> Record:
+    for column in task.columns.names:
         if column not in fields:
             found = ", ".join(fields) or "no fields"
             raise TaskError(f"{file}: line {line}: expected a field '{column}', found {found}")
-    for column in task.text_columns:
+    for column in task.columns.texts:
         if not isinstance(fields[column], str):
             raise TaskError(f"{file}: line {line}: {column}: expected a string, found {json.dumps(fields[column])}")
+    label = _label(task, file, line, fields) if isinstance(task, TextTask) else ""
+    return Record(line, tuple(fields[column] for column in task.columns.texts), label)
+
+
+def _label(task: TextTask, file: Path, line: int, fields: dict[str, Any]) -> str:
+    as_text = number_text if task.metric.is_regression else label_text
     try:
-        label = label_text(fields[task.label_column])
+        return as_text(fields[task.label_column])
     except ValueError as error:
         found = json.dumps(fields[task.label_column])
         raise TaskError(f"{file}: line {line}: {task.label_column}: {error}, found {found}") from error
-    return Record(line, tuple(fields[column] for column in task.text_columns), label)

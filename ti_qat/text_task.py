@@ -1,24 +1,23 @@
-"""What a text classification task is: where its texts and labels lie, and how a task file says so."""
+"""What a task on texts is, classes or a number: where texts and labels lie, and how a task file says so."""
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ti_qat.artifact.schema import Metric, Task
-from ti_qat.errors import TaskError
 
 
 class DataFormat(StrEnum):
-    """How rows are written: tabs without quoting, RFC 4180, or one JSON object a line."""
+    """How rows are written: tabs without quoting, RFC 4180, one JSON object a line, or one text a line."""
 
     TSV = "tsv"
     CSV = "csv"
     JSONL = "jsonl"
+    TXT = "txt"
 
 
 def label_text(value: object) -> str:
@@ -30,10 +29,22 @@ def label_text(value: object) -> str:
     raise ValueError("expected a string, a whole number or a boolean")
 
 
+def number_text(value: object) -> str:
+    """Return a regression's label as text: one of JSON's numbers, or a string, which is read as one later."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("expected a number")
+
+
 def _file_name(part: str, hub_split: str, data: dict[str, Any]) -> str:
     if data.get("hub"):
         return f"{hub_split}.jsonl"
     return f"{part}.{data.get('format') or DataFormat.TSV}"
+
+
+def _labels(data: dict[str, Any]) -> tuple[str, ...]:
+    is_regression = "metric" in data and data["metric"].is_regression
+    return (data["label_column"],) if is_regression and "label_column" in data else ()
 
 
 def _folder(data: dict[str, Any]) -> str:
@@ -41,23 +52,38 @@ def _folder(data: dict[str, Any]) -> str:
     return "--".join(part.strip("/").replace("/", "--") for part in parts if part)
 
 
-class TextTask(BaseModel):
-    """How a data set becomes texts and labels; docs/tasks.md describes every field.
+def require_distinct(task: BaseModel, *fields: str) -> None:
+    """Raise `ValueError` where one of these fields of `task` names something twice."""
+    for field in fields:
+        values = getattr(task, field)
+        if len(set(values)) != len(values):
+            raise ValueError(f"{field} names {next(v for v in values if values.count(v) > 1)!r} twice")
 
-    `labels[i]` names class i; `label_values[i]` is how class i is written in the file (the name itself
-    unless given). `header` names the columns of files that have no header line. `folder` is looked up
-    inside the data folder and skipped where the files lie in the data folder itself. With `hub`, a
-    file's stem is the split that it is a copy of.
+
+class Columns(NamedTuple):
+    """Columns of a file that are read: texts in order, and the label where there is one."""
+
+    texts: tuple[str, ...]
+    label: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.texts if self.label is None else (*self.texts, self.label)
+
+
+class RowFiles(BaseModel):
+    """Where a task's rows lie and how they are written; docs/tasks.md describes every field.
+
+    `header` names the columns of files that have no header line. `folder` is looked up inside the data
+    folder and skipped where the files lie in the data folder itself. With `hub`, a file's stem is the
+    split that it is a copy of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    formats: ClassVar[tuple[DataFormat, ...]] = (DataFormat.TSV, DataFormat.CSV, DataFormat.JSONL)
 
     name: Annotated[str, Field(min_length=1)]
-    text_columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
-    label_column: str
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
-    metric: Metric
-    label_values: tuple[Annotated[str, BeforeValidator(label_text)], ...] = ()
     header: tuple[str, ...] = ()
     format: DataFormat | None = None
     skip_malformed: bool = False
@@ -67,15 +93,15 @@ class TextTask(BaseModel):
     train_file: str = Field(default_factory=lambda data: _file_name("train", "train", data))
     dev_file: str = Field(default_factory=lambda data: _file_name("dev", "validation", data))
 
+    @property
+    def columns(self) -> Columns:
+        """The columns that are read."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
-    def _consistent_labels(self) -> Self:
-        if self.label_values and len(self.label_values) != len(self.labels):
-            raise ValueError(f"label_values has {len(self.label_values)} entries, labels has {len(self.labels)}")
-        for field in ("labels", "label_values", "header"):
-            values = getattr(self, field)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{field} names {next(v for v in values if values.count(v) > 1)!r} twice")
-        for column in (*self.text_columns, self.label_column):
+    def _consistent_header(self) -> Self:
+        require_distinct(self, "header")
+        for column in self.columns.names:
             if self.header and column not in self.header:
                 raise ValueError(f"header names no column '{column}'")
         return self
@@ -93,31 +119,42 @@ class TextTask(BaseModel):
 
     def format_of(self, file_name: str) -> DataFormat:
         """Return `format`, or what the file's ending says; raise `ValueError` where neither does."""
-        if self.format is not None:
-            return self.format
-        ending = Path(file_name).suffix.removeprefix(".").lower()
-        if ending not in set(DataFormat):
-            raise ValueError(f"{file_name}: expected an ending .tsv, .csv or .jsonl, or the field format")
-        return DataFormat(ending)
+        found = self.format or Path(file_name).suffix.removeprefix(".").lower()
+        if found not in self.formats:
+            *others, last = (f".{known}" for known in self.formats)
+            raise ValueError(f"{file_name}: expected an ending {', '.join(others)} or {last}, or the field format")
+        return DataFormat(found)
+
+
+class TextTask(RowFiles):
+    """How a data set becomes texts and labels.
+
+    The metric says whether it is a classification or a regression. `labels[i]` names class i;
+    `label_values[i]` is how class i is written in the file (the name itself unless given). A regression
+    has one label, the name of the number, which is the column's unless given.
+    """
+
+    text_columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    label_column: str
+    metric: Metric
+    labels: tuple[str, ...] = Field(default_factory=_labels)
+    label_values: tuple[Annotated[str, BeforeValidator(label_text)], ...] = ()
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are read."""
+        return Columns(self.text_columns, self.label_column)
+
+    @model_validator(mode="after")
+    def _consistent_labels(self) -> Self:
+        self.metric.require_fitting(self.labels)
+        if self.label_values and self.metric.is_regression:
+            raise ValueError(f"label_values is for classes; metric {self.metric.value} reads the label as a number")
+        if self.label_values and len(self.label_values) != len(self.labels):
+            raise ValueError(f"label_values has {len(self.label_values)} entries, labels has {len(self.labels)}")
+        require_distinct(self, "labels", "label_values")
+        return self
 
     def describe(self) -> Task:
         """Return the task as an artifact's header states it."""
         return Task(name=self.name, labels=self.labels, metric=self.metric)
-
-
-def read_task(file: Path) -> TextTask:
-    """Read a task from a TOML file; raise `TaskError` naming the field that is wrong."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TaskError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TaskError(f"{file}: expected TOML: {error}") from error
-    try:
-        return TextTask.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        # A rule over several fields names them itself; its input is the whole file.
-        where = f"{field}: {first['msg']}, found {first['input']!r}" if field else first["msg"]
-        raise TaskError(f"{file}: {where}") from error

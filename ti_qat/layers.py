@@ -10,14 +10,15 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from ti_qat.artifact.schema import Granularity
-from ti_qat.config import QuantizerSettings, WeightQuantizer
-from ti_qat.quantizers import Mode, Quantized, Quantizer, ternarize
+from ti_qat.config import QuantizerSettings
+from ti_qat.quantizers import Mode, Quantized, Quantizer
+from ti_qat.weight_quantizers import LayerWeights, layer_weights
 
 
 class _TernaryProduct(torch.autograd.Function):
     """float32(x_codes @ w_codes.T) * (x_scale * w_scale), the contract's linear without its bias.
 
-    The gradient of the latent weight is that of the ternary weight it stands for.
+    `weight` gets the gradient of the ternary weight; its value does not enter.
     """
 
     @staticmethod
@@ -42,34 +43,58 @@ class _TernaryProduct(torch.autograd.Function):
 
 
 class _TernaryWeight(nn.Module):
-    """Mixin of a layer whose `weight` acts as its ternary approximation."""
+    """Mixin of a layer whose `weight` acts as its approximation by codes: ternary, or of `weight_bits`.
+
+    With `blend` below 1 training goes on with blend * quantised + (1 - blend) * weight; evaluation never does.
+    """
 
     weight: Tensor
-    granularity: Granularity
-    weight_quantizer: WeightQuantizer
+    weight_quantizer: LayerWeights
     ternary_enabled: bool
-    _cached: tuple[tuple[int, int], Quantized] | None
+    blend: float
+    _cached: tuple[list[tuple[int, int]], Quantized] | None
 
     def train(self, mode: bool = True) -> Self:
         """Change the mode and forget the codes: a fused optimiser changes weights without a new version."""
         self._cached = None
         return super().train(mode)
 
-    def _set_ternary(self, granularity: Granularity, weight_quantizer: WeightQuantizer) -> None:
-        self.granularity, self.weight_quantizer = granularity, weight_quantizer
-        self.ternary_enabled, self._cached = True, None
+    def _set_ternary(self, settings: QuantizerSettings, granularity: Granularity) -> None:
+        self.weight_quantizer = layer_weights(settings, granularity, self.weight)
+        self.ternary_enabled, self.blend, self._cached = True, 1.0, None
 
-    def _ternarize(self, weight: Tensor) -> Quantized:
-        return ternarize(weight, self.granularity, self.weight_quantizer)
+    @property
+    def _blending(self) -> bool:
+        return self.training and self.blend != 1
 
     def ternary_weight(self) -> Quantized:
-        """Return the ternary codes and scale of the current weight; remembered outside training."""
+        """Return the codes and scale of the current weight; remembered outside training."""
         if self.training:
-            return self._ternarize(self.weight)
-        state = (self.weight.data_ptr(), self.weight._version)
+            return self.weight_quantizer(self.weight)
+        read = (self.weight, *self.weight_quantizer.parameters())
+        state = [(tensor.data_ptr(), tensor._version) for tensor in read]
         if self._cached is None or self._cached[0] != state:
-            self._cached = (state, self._ternarize(self.weight))
+            self._cached = (state, self.weight_quantizer(self.weight))
         return self._cached[1]
+
+
+def set_blend(model: nn.Module, blend: float) -> None:
+    """Let `model` train on blend * quantised + (1 - blend) * float, weights and activations alike.
+
+    1 is quantised, 0 full precision; a model in evaluation mode is always quantised. The gradual
+    quantisation of Mekkouri et al., Fine-tuning LLMs to 1.58 bit (2024), where it is called lambda.
+    Raises `ValueError` outside 0 to 1.
+    """
+    if not 0 <= blend <= 1:
+        raise ValueError(f"blend: expected 0 to 1, found {blend}")
+    for module in model.modules():
+        if isinstance(module, Quantizer | _TernaryWeight):
+            module.blend = blend
+
+
+def with_gradient_of(latent: Tensor, values: Tensor) -> Tensor:
+    """Return `values` to the bit, with the gradient of `latent`."""
+    return values + (latent - latent.detach())
 
 
 class TernaryLinear(_TernaryWeight, nn.Linear):
@@ -82,7 +107,7 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
             linear = _linear(linear.weight.detach().T, linear.bias.detach())
         layer = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         layer.weight, layer.bias = linear.weight, linear.bias
-        layer._set_ternary(settings.linear_weights, settings.weight_quantizer)
+        layer._set_ternary(settings, settings.linear_weights)
         # Not a registered child: query, key and value share one quantiser, which the model owns.
         layer._quantizer = (quantizer,)
         return layer
@@ -98,9 +123,13 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
             return super().forward(x)
         quantized = self.quantizer(x)
         if not self.ternary_enabled:
-            return functional.linear(quantized.codes * quantized.scale, self.weight, self.bias)
+            return functional.linear(quantized.value, self.weight, self.bias)
         ternary = self.ternary_weight()
-        product = _TernaryProduct.apply(quantized.codes, quantized.scale, self.weight, ternary.codes, ternary.scale)
+        latent = self.weight_quantizer.straight_through(self.weight)
+        if self._blending:
+            weight = with_gradient_of(latent, ternary.codes * ternary.scale[:, None])
+            return functional.linear(quantized.value, torch.lerp(self.weight, weight, self.blend), self.bias)
+        product = _TernaryProduct.apply(quantized.codes, quantized.scale, latent, ternary.codes, ternary.scale)
         return product if self.bias is None else product + self.bias
 
 
@@ -155,7 +184,7 @@ class TernaryEmbedding(_TernaryWeight, nn.Embedding):
         """Take over the table of `embedding`."""
         layer = cls(embedding.num_embeddings, embedding.embedding_dim, embedding.padding_idx, device="meta")
         layer.weight = embedding.weight
-        layer._set_ternary(settings.word_embedding, settings.weight_quantizer)
+        layer._set_ternary(settings, settings.word_embedding)
         return layer
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -163,13 +192,15 @@ class TernaryEmbedding(_TernaryWeight, nn.Embedding):
         rows = super().forward(ids)
         if not self.ternary_enabled:
             return rows
-        if self.training and self.granularity is Granularity.PER_ROW:
+        used = ids.flatten()
+        flat = rows.reshape(len(used), -1)
+        if self.training and self.weight_quantizer.granularity is Granularity.PER_ROW:
             # Only the rows in use: ternarising the whole table costs more than the rest of a step.
-            flat = self._ternarize(rows.reshape(-1, rows.shape[-1]))
-            ternary = (flat.codes * flat.scale[:, None]).reshape(rows.shape)
+            ternary = self.weight_quantizer(flat, used)
         else:
             table = self.ternary_weight()
-            scale = table.scale[ids].unsqueeze(-1) if table.scale.numel() > 1 else table.scale
-            ternary = functional.embedding(ids, table.codes) * scale
-        # The value of `ternary` to the bit, with the gradient of `rows`.
-        return ternary + (rows - rows.detach())
+            scale = table.scale[used] if len(table.scale) > 1 else table.scale
+            ternary = Quantized(functional.embedding(used, table.codes), scale)
+        latent = self.weight_quantizer.straight_through(flat, used)
+        values = with_gradient_of(latent, ternary.codes * ternary.scale[:, None]).reshape(*ids.shape, -1)
+        return torch.lerp(rows, values, self.blend) if self._blending else values

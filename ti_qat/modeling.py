@@ -19,17 +19,16 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from ti_qat.activation_quantizers import (
+    StaticQuantizer,
+    input_quantizer,
+    operand_quantizer,
+    probability_quantizer,
+)
 from ti_qat.config import QuantizerSettings
 from ti_qat.families import Family, attention_calls, family_of, layers_of
 from ti_qat.layers import TernaryEmbedding, TernaryLinear, split_fused
-from ti_qat.quantizers import (
-    ProbabilityQuantizer,
-    Quantized,
-    Quantizer,
-    StaticQuantizer,
-    input_quantizer,
-    static_quantizer,
-)
+from ti_qat.quantizers import Quantized, Quantizer
 
 ATTENTION_NAME = "ti_qat"
 
@@ -73,8 +72,8 @@ class AttentionQuantizers(nn.Module):
     def __init__(self, settings: QuantizerSettings) -> None:
         super().__init__()
         self.input = input_quantizer(settings)
-        self.query, self.key, self.value = (static_quantizer(settings) for _ in range(3))
-        self.probabilities = ProbabilityQuantizer(settings.activation_bits)
+        self.query, self.key, self.value = (operand_quantizer(settings) for _ in range(3))
+        self.probabilities = probability_quantizer(settings)
 
 
 def _unquantized(x: Tensor) -> Quantized:

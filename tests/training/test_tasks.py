@@ -77,7 +77,10 @@ def test_a_task_file_describes_any_task(tmp_path):
     [
         (("metric", "metrics"), "metrics: Extra inputs|metric: Field required"),
         (('"accuracy"', '"bleu"'), "metric: Input should be"),
-        (('["negative", "positive"]', '["negative"]'), "labels: Tuple should have at least 2"),
+        (
+            ('["negative", "positive"]', '["negative"]'),
+            "metric accuracy expects the names of two or more classes, labels has 1",
+        ),
         (("name =", "name"), "expected TOML"),
     ],
 )
@@ -100,14 +103,15 @@ def test_texts_are_cut_and_padded_on_the_right(tmp_path):
 
 
 def test_settings_are_overridden_by_key():
-    config = configure(StudentConfig, ["learning_rate=1e-3", "activations=dynamic_per_token", "deterministic=false"])
+    overrides = ["learning_rate=1e-3", "activations=dynamic_per_token", "deterministic=false"]
+    config = configure(StudentConfig, overrides, "cola")
     assert (config.learning_rate, config.activations.value, config.deterministic) == (1e-3, "dynamic_per_token", False)
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("learning_rat=1", "--set learning_rat: unknown setting; known: epochs"),
+        ("learning_rat=1", "--set learning_rat: unknown setting; known: preset, epochs"),
         ("learning_rate", "expected key=value"),
         ("learning_rate=-1", "learning_rate: Input should be greater than 0, found -1"),
         ("learning_rate=fast", "learning_rate: Input should be a valid number"),
@@ -117,4 +121,4 @@ def test_settings_are_overridden_by_key():
 )
 def test_a_bad_setting_names_its_key(override, message):
     with pytest.raises(ConfigurationError, match=message):
-        configure(TeacherConfig, [override])
+        configure(TeacherConfig, [override], "cola")

@@ -35,6 +35,7 @@ LOGGED_PHASES = {
     Method.TI_C: ["context"] * 4 + ["none"] * 2,
     Method.TI_O: ["output"] * 4 + ["none"] * 2,
     Method.KD: ["none"] * 6,
+    Method.GRADUAL_LAMBDA: ["none"] * 6,
 }
 
 
@@ -154,7 +155,7 @@ def test_every_method_trains_and_logs_its_terms(inputs, tmp_path, method):
     assert [line["step"] for line in steps] == [2, 4, 6, 8, 10, 12]
     assert result.score == next(line["score"] for line in reversed(lines) if "score" in line)
     if method.distils:
-        terms = [line["loss_hidden"] + line["loss_attention"] + line["loss_logits"] for line in steps]
+        terms = [line["loss_hidden"] + line["loss_attention_scores"] + line["loss_logits"] for line in steps]
         assert terms == pytest.approx([line["loss"] for line in steps], rel=1e-4)
         assert [line["intervention"] for line in steps] == LOGGED_PHASES[method]
 

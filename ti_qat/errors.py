@@ -17,3 +17,7 @@ class TaskError(ValueError):
 
 class TrainingError(ValueError):
     """A training run that cannot go on or cannot be resumed."""
+
+
+class PublishError(ValueError):
+    """A model that lies complete on disk and could not be pushed to the hub; says how to do it later."""

@@ -1,7 +1,8 @@
 """Teacher and student directories: a transformers checkpoint, its tokenizer, and what it was made for.
 
 Both hold config.json, model.safetensors, tokenizer.json, task.json and training.jsonl. A student adds
-student.json; its tensors are the latent float32 weights and the learned activation scales.
+student.json; `ti_qat.stored_student` says how its tensors are stored. `from_pretrained` of transformers loads
+either; here nothing may be missing or left over.
 """
 
 from __future__ import annotations
@@ -10,38 +11,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from ti_qat.config import QuantizerSettings
 from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
 from ti_qat.families import family_of
-from ti_qat.modeling import make_student
+from ti_qat.model_hub import require_there
+from ti_qat.objectives import Processor
 from ti_qat.schedules import Method
-from ti_qat.tasks import TextTask
+from ti_qat.stored_student import stored_state
+from ti_qat.tasks import Task, objective_of, require_learnable
 
-TASK_FILE, STUDENT_FILE, WEIGHTS_FILE = "task.json", "student.json", "model.safetensors"
+TASK_FILE, STUDENT_FILE = "task.json", "student.json"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
-class TrainedTask(BaseModel):
-    """`task.json`: what the model was trained for; `source` names the checkpoint it started from."""
+class TrainingRecord(BaseModel):
+    """What came out of a training run: the score is that of all rows of the evaluation split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: TextTask
+    score: float
+    steps: int
+    evaluation_rows: int
+
+
+class TrainedTask(BaseModel):
+    """`task.json`: what the model was trained for; `source` names the checkpoint it started from.
+
+    `base_model` names the pretrained model that its teacher, or it as a teacher, started from. `result` is
+    None until training is done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task
     max_length: int
     source: str
+    base_model: str
     seed: int
     training_rows: int
+    result: TrainingRecord | None = None
 
 
 class StudentDescription(BaseModel):
@@ -58,41 +75,38 @@ class TrainedModel:
     """A teacher (`student` is None) or a student, ready to evaluate."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    processor: Processor
     trained: TrainedTask
     student: StudentDescription | None
 
 
-def load_pretrained(source: str, task: TextTask) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the encoder at a directory or hub name, in float32 with a fresh classifier for `task`.
+def load_pretrained(source: str, task: Task) -> tuple[PreTrainedModel, Processor]:
+    """Return the model at a directory or hub name, in float32 with a head for `task`, and what prepares its input.
 
     Raises `UnsupportedModelError` before any weight is read where it cannot become a student.
     """
+    require_there(source)
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
-    family_of(config)
-    names = dict(enumerate(task.labels))
+    require_learnable(task, config)
+    objective = objective_of(task)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            dtype=torch.float32,
-            num_labels=len(names),
-            id2label=names,
-            label2id={name: index for index, name in names.items()},
-        )
+        model = objective.head.from_pretrained(source, dtype=torch.float32, **objective.head_settings())
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UnsupportedModelError(
             f"{source}: expected the weights of a {config.model_type} checkpoint: {error}"
         ) from error
-    return model, AutoTokenizer.from_pretrained(source)
+    return model, objective.load_processor(source)
 
 
 def save(directory: Path, trained: TrainedModel) -> None:
     """Write a model directory into `directory`, which exists."""
-    trained.model.save_pretrained(directory)
-    trained.tokenizer.save_pretrained(directory)
+    state = None if trained.student is None else stored_state(trained.model)
+    # Under the names of its own parameters: transformers would give ViT's those of older checkpoints.
+    trained.model.save_pretrained(directory, state_dict=state, save_original_format=False)
+    trained.processor.save_pretrained(directory)
     (directory / TASK_FILE).write_text(trained.trained.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if trained.student is not None:
         (directory / STUDENT_FILE).write_text(trained.student.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -102,16 +116,29 @@ def load(directory: Path) -> TrainedModel:
     """Read a teacher or student directory, model in eval mode. Raises `TrainingError` naming file and field."""
     trained = _read(directory / TASK_FILE, TrainedTask)
     student = _read(directory / STUDENT_FILE, StudentDescription) if (directory / STUDENT_FILE).exists() else None
-    config = AutoConfig.from_pretrained(directory)
-    family_of(config)
-    model = AutoModelForSequenceClassification.from_config(config)
-    if student is not None:
-        model = make_student(model, student.quantizers)
+    weights, objective = directory / WEIGHTS_FILE, objective_of(trained.task)
     try:
-        model.load_state_dict(safetensors.torch.load_file(directory / WEIGHTS_FILE))
+        config = AutoConfig.from_pretrained(directory)
+        family_of(config)
+        _require_same_quantizers(directory, config, student)
+        model, found = objective.head.from_pretrained(directory, output_loading_info=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"{directory / WEIGHTS_FILE}: expected the weights of this model: {error}") from error
-    return TrainedModel(model.eval(), AutoTokenizer.from_pretrained(directory), trained, student)
+        raise TrainingError(f"{weights}: expected the weights of this model: {error}") from error
+    for state in ("missing", "unexpected"):
+        if found[f"{state}_keys"]:
+            raise TrainingError(f"{weights}: {state} tensors: {', '.join(sorted(found[f'{state}_keys']))}")
+    return TrainedModel(model, objective.load_processor(directory), trained, student)
+
+
+def _require_same_quantizers(directory: Path, config: PreTrainedConfig, student: StudentDescription | None) -> None:
+    """Raise `TrainingError` where config.json, which transformers goes by, and student.json differ."""
+    entry = getattr(config, "quantization_config", None)
+    expected = None if student is None else student.quantizers.model_dump(mode="json")
+    found = None if entry is None else entry.get("quantizers")
+    if found != expected:
+        raise TrainingError(
+            f"{directory / CONFIG_FILE}: quantization_config: expected those of {STUDENT_FILE}, found {found}"
+        )
 
 
 def load_teacher(directory: Path) -> TrainedModel:
@@ -122,8 +149,11 @@ def load_teacher(directory: Path) -> TrainedModel:
     return loaded
 
 
-def require_same_labels(task: TextTask, model: TrainedModel) -> None:
+def require_same_labels(task: Task, model: TrainedModel) -> None:
     """Raise `TaskError` where `task` does not have the labels that `model` was trained for."""
+    trained = model.trained.task
+    if type(task) is not type(trained):
+        raise TaskError(f"task {task.name}: expected a task of the kind of '{trained.name}', which the model learned")
     if task.labels != model.trained.task.labels:
         raise TaskError(
             f"task {task.name}: expected the model's labels {model.trained.task.labels}, found {task.labels}"

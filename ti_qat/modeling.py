@@ -27,10 +27,9 @@ from ti_qat.activation_quantizers import (
 )
 from ti_qat.config import QuantizerSettings
 from ti_qat.families import Family, attention_calls, family_of, layers_of
+from ti_qat.hf_quantizer import ATTENTION_NAME, TernaryConfig
 from ti_qat.layers import TernaryEmbedding, TernaryLinear, split_fused
 from ti_qat.quantizers import Quantized, Quantizer
-
-ATTENTION_NAME = "ti_qat"
 
 # What the families call the probabilities of their dropouts.
 DROPOUT_SETTINGS = (
@@ -137,8 +136,15 @@ def attach_tap(model: PreTrainedModel) -> AttentionTap:
 
 def make_student(teacher: PreTrainedModel, settings: QuantizerSettings) -> PreTrainedModel:
     """Return a copy of `teacher` with ternary weights and quantised activations, not yet calibrated."""
-    family = family_of(teacher.config)
     student = copy.deepcopy(teacher)
+    make_ternary(student, settings)
+    student.config.quantization_config = TernaryConfig.of(settings)
+    return student
+
+
+def make_ternary(student: PreTrainedModel, settings: QuantizerSettings) -> None:
+    """Give a float model, in place, ternary weights and quantised activations, not yet calibrated."""
+    family = family_of(student.config)
     student.set_attn_implementation(ATTENTION_NAME)
     base = student.base_model
     if family.word_embedding is not None:
@@ -154,17 +160,19 @@ def make_student(teacher: PreTrainedModel, settings: QuantizerSettings) -> PreTr
             _replace_linear(layer, path, settings, shared)
     for root, path in _outer_linears(student, family).values():
         _replace_linear(root, path, settings, None)
-    return student
 
 
 def _outer_linears(model: PreTrainedModel, family: Family) -> dict[str, tuple[nn.Module, str]]:
     """Return the linears outside the layers that become ternary: operation name -> root and path."""
-    outer = {"embedding.projection": (model.base_model, family.projection), "pooler": (model, family.pooler)}
-    # ELECTRA projects its embeddings only where they are narrower than the layers.
+    pooler = family.pooler
+    if pooler is not None and model.base_model is model:
+        pooler = pooler.removeprefix(f"{model.base_model_prefix}.")
+    outer = {"embedding.projection": (model.base_model, family.projection), "pooler": (model, pooler)}
+    # A model may come without its head, and ELECTRA projects its embeddings only where they are narrower.
     return {
         name: (root, path)
         for name, (root, path) in outer.items()
-        if path is not None and hasattr(root.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2])
+        if path is not None and path in dict(root.named_modules())
     }
 
 

@@ -1,7 +1,7 @@
 """Teacher-intervention quantisation-aware training of ternary Transformers.
 
 Every stage imports this package for `ti_qat.artifact`, so this file holds nothing but the version and a
-hook of microseconds, after which `from_pretrained` of transformers loads students.
+hook that imports nothing, after which `from_pretrained` of transformers loads students.
 """
 
 from ti_qat.registration import register_with_transformers

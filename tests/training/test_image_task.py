@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from tests.training.models import tiny_tokenizer
 from tests.training.tiny_families import tiny_model
-from ti_qat import image_task
+from ti_qat import image_task, model_directory
 from ti_qat.cli import main
 from ti_qat.errors import TaskError
 from ti_qat.image_task import ImageObjective, ImageTask, read_images
@@ -190,6 +190,16 @@ def test_a_bad_task_file_is_refused(tmp_path, line, message):
     (tmp_path / "task.toml").write_text("\n".join([*kept, line]) + "\n")
     with pytest.raises(TaskError, match=message):
         find_task(str(tmp_path / "task.toml"))
+
+
+def test_a_checkpoint_of_other_classes_gets_a_fresh_head_and_keeps_its_layers(folder, monkeypatch):
+    monkeypatch.setattr(ImageObjective, "load_processor", lambda *_: Normalized())
+    pretrained = tiny_model("vit").state_dict()
+    task = TASK.model_copy(update={"labels": ("dog", "cat")})
+    model, _ = model_directory.load_pretrained(str(folder / "vit"), task)
+    assert model.classifier.weight.shape == (2, pretrained["classifier.weight"].shape[1])
+    for name, tensor in model.state_dict().items():
+        assert name.startswith("classifier.") or torch.equal(tensor, pretrained[name]), name
 
 
 def test_tasks_and_models_of_other_modalities_are_refused_by_name(folder):

@@ -152,6 +152,15 @@ def test_a_language_model_is_taught_trained_and_scored(folder, family):
     assert model.processor.pad_token == AutoTokenizer.from_pretrained(student).eos_token
 
 
+def test_a_model_of_another_kind_of_task_is_refused(folder):
+    trained = model_directory.TrainedTask(
+        task=text_task(format="txt"), max_length=8, source="x", base_model="x", seed=0, training_rows=1
+    )
+    model = model_directory.TrainedModel(tiny_model("gpt2"), tokenizer(), trained, None)
+    with pytest.raises(TaskError, match="task sst2: expected a task of the kind of 'tiny'"):
+        model_directory.require_same_labels(find_task("sst2"), model)
+
+
 def test_models_that_see_later_tokens_are_refused(folder):
     found = invoke(folder, "teach", "--model", folder / "bert", "--out", folder / "teacher")
     assert found.exit_code == 2

@@ -22,7 +22,7 @@ from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.recipes import TrainingResult
 from ti_qat.schedules import Method
 
-TRAINED = TrainedTask(task=TASK, max_length=9, source="random", seed=0, training_rows=24)
+TRAINED = TrainedTask(task=TASK, max_length=9, source="random", base_model="random", seed=0, training_rows=24)
 
 
 def save_student(directory, teacher=None, **changes):

@@ -60,13 +60,15 @@ class InterventionTrainer(ResumableTrainer):
         # Not inference_mode: the teacher's values enter the student's pass, and autograd must keep them.
         with torch.no_grad(), self._teacher_precision(), self._teacher_recorder.recording() as teacher:
             target = self._teacher(**values)
+        for recorded in vars(teacher).values():
+            recorded[:] = [value.float() for value in recorded]  # the student computes in float32
 
         def loss_from(module: nn.Module, args: Any, output: Any) -> Tensor:
             student.require_layers(len(teacher.scores))
             loss = distillation_loss(
                 self._settings,
                 Observation(output.logits, output.hidden_states or (), student),
-                Observation(target.logits, target.hidden_states or (), teacher),
+                Observation(target.logits.float(), target.hidden_states or (), teacher),
                 inputs,
                 causal=self._causal,
                 share=self.share,

@@ -10,12 +10,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from ti_qat.artifact.atomic import write_whole
+from ti_qat.config import TrainingConfig
+from ti_qat.distillation import TERMS
+from ti_qat.errors import ConfigurationError
 
 LOG_FILE = "training.jsonl"
+REPORTS_DIR = "runs"  # what TensorBoard reads
 PLAIN_INTERVAL_S = 15.0
-_KEPT = ("step", "loss", "loss_hidden", "loss_attention", "loss_logits", "learning_rate", "intervention")
+_KEPT = ("step", "loss", *(f"loss_{term}" for term in TERMS), "learning_rate", "intervention", "lambda")
 
 
 def log_lines(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -29,6 +35,20 @@ def log_lines(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def reporters(config: TrainingConfig) -> list[str]:
+    """Return the Trainer's reporters that `config` names; raise `ConfigurationError` where one cannot be used."""
+    names = [name.strip() for name in config.report_to.split(",")]
+    if names == ["none"]:
+        return []
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(["none", *sorted(INTEGRATION_TO_CALLBACK)])
+            raise ConfigurationError(f"report_to: expected names out of {known}, found {name!r}")
+        if name not in get_available_reporting_integrations():
+            raise ConfigurationError(f"report_to: {name!r} needs a package that is not installed")
+    return names
+
+
 class CurveLog(TrainerCallback):
     """Keeps `training.jsonl` equal to the run's log history, which checkpoints carry over a resume."""
 
@@ -36,12 +56,13 @@ class CurveLog(TrainerCallback):
         self._file = file
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the log anew."""
-        write_whole(self._file, "".join(json.dumps(line) + "\n" for line in log_lines(state.log_history)))
+        """Write the log anew, from the main process."""
+        if state.is_world_process_zero:
+            write_whole(self._file, "".join(json.dumps(line) + "\n" for line in log_lines(state.log_history)))
 
 
 class ProgressLine(TrainerCallback):
-    """A bar with time left on a terminal; elsewhere a line every few seconds."""
+    """A bar with time left on a terminal; elsewhere a line every few seconds. Silent but for the main process."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -64,6 +85,8 @@ class ProgressLine(TrainerCallback):
         """Start the bar, at the step that a resumed run starts from."""
         self._first_step, self._started_s = state.global_step, time.monotonic()
         self._told_s = self._started_s
+        if not state.is_world_process_zero:
+            self._bar.disable, self._plain = True, False
         self._task = self._bar.add_task(self._title, total=state.max_steps, completed=state.global_step)
         self._bar.start()
 

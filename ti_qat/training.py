@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
     EvalPrediction,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainingArguments,
 )
+from transformers.integrations import TensorBoardCallback
+from transformers.utils import is_torch_tf32_available
 
-from ti_qat.artifact.evaluation import score
-from ti_qat.artifact.schema import Metric
 from ti_qat.checkpoints import newest_complete, publish
-from ti_qat.config import TrainingConfig
-from ti_qat.data import RightPadding, lengths_of, training_order
-from ti_qat.errors import TrainingError
-from ti_qat.progress import LOG_FILE, CurveLog, ProgressLine
+from ti_qat.config import GradientClipping, Precision, StudentConfig, TrainingConfig
+from ti_qat.data import training_order
+from ti_qat.distillation import Shares, counts_of
+from ti_qat.errors import ConfigurationError, TrainingError
+from ti_qat.families import family_of
+from ti_qat.objectives import Objective, Processor
+from ti_qat.optimizers import OptimizerRestart, PerParameterClipping, optimizer_for, staged_schedule
+from ti_qat.processes import on_cpu, processes
+from ti_qat.progress import LOG_FILE, REPORTS_DIR, CurveLog, ProgressLine, reporters
 
 EVALUATION_BATCH_ROWS = 64
 
@@ -35,17 +41,38 @@ def total_steps(config: TrainingConfig, rows: int) -> int:
     return max(1, math.ceil(config.epochs * (rows // config.batch_size)))
 
 
+def micro_batch_rows(config: TrainingConfig) -> int:
+    """Return the rows of one forward pass; raise `ConfigurationError` where the step's do not divide evenly."""
+    count = processes().num_processes
+    parts = config.accumulation_steps * count
+    if config.batch_size % parts:
+        raise ConfigurationError(
+            f"batch_size: expected a multiple of accumulation_steps times processes, {config.accumulation_steps}"
+            f" x {count}, found {config.batch_size}"
+        )
+    return config.batch_size // parts
+
+
 def arguments(config: TrainingConfig, steps: int, work_dir: Path) -> TrainingArguments:
-    """Return the Trainer's arguments: a single pass over rows that are already in order."""
+    """Return the Trainer's arguments: a single pass over rows that are already in order.
+
+    Raises `ConfigurationError` for a batch that cannot be split or a reporter that cannot be used.
+    """
+    is_student, is_bfloat16 = isinstance(config, StudentConfig), config.precision is Precision.BFLOAT16
     return TrainingArguments(
         output_dir=str(work_dir),
         max_steps=steps,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=micro_batch_rows(config),
+        gradient_accumulation_steps=config.accumulation_steps,
         per_device_eval_batch_size=EVALUATION_BATCH_ROWS,
         train_sampling_strategy="sequential",
-        learning_rate=config.learning_rate,
-        warmup_steps=int(config.warmup_fraction * steps),
-        weight_decay=config.weight_decay,
+        # PerParameterClipping does it where this is 0.
+        max_grad_norm=config.max_gradient_norm if config.gradient_clipping is GradientClipping.GLOBAL else 0.0,
+        # bfloat16 would round the student's accumulators; TF32 holds every code exactly and adds in float32.
+        bf16=is_bfloat16 and not is_student,
+        tf32=True if is_bfloat16 and is_student and is_torch_tf32_available() else None,
+        use_cpu=on_cpu(),
+        ddp_find_unused_parameters=True,  # under TI-O nothing reaches the output projections
         seed=config.seed,
         full_determinism=config.deterministic,
         logging_steps=config.log_every_steps,
@@ -56,57 +83,87 @@ def arguments(config: TrainingConfig, steps: int, work_dir: Path) -> TrainingArg
         save_steps=config.checkpoint_every_steps,
         save_total_limit=2,
         label_names=["labels"],
-        report_to=[],
+        remove_unused_columns=False,  # the collator may need what the model does not: an image
+        report_to=reporters(config),
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
 
 
 class ResumableTrainer(Trainer):
-    """Trains on a fixed sequence of batches and goes on from the newest complete checkpoint."""
+    """Trains on a fixed sequence of batches and goes on from the newest complete checkpoint.
+
+    Where `first_stage_steps` is not 0, the steps after them are a second stage: the optimiser starts anew,
+    and so does the learning rate. `share` says what the means over the present micro-batch are multiplied
+    by, so that gradients add up to those of the whole step's batch, over its micro-batches and processes.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         config: TrainingConfig,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Processor,
         train: Dataset,
         dev: Dataset,
-        metric: Metric,
+        objective: Objective,
         work_dir: Path,
         title: str,
-        optimizer: torch.optim.Optimizer | None = None,
+        first_stage_steps: int = 0,
+        padded_length: int | None = None,
     ) -> None:
         steps = total_steps(config, len(train))
-        order = training_order(lengths_of(train), config.batch_size, steps, config.seed)
+        order = training_order(objective.lengths(train), config.batch_size, steps, config.seed)
+        self._config, self._work_dir = config, work_dir
         self._progress = ProgressLine(title)
-        self._work_dir = work_dir
+        self._stages = [first_stage_steps, steps - first_stage_steps]
+        self._causal = family_of(model.config).causal
+        self._mask_padding = config.mask_padding if isinstance(config, StudentConfig) else True
+        self._shares: Iterator[Shares] = iter(())
+        self.share = Shares()
 
         def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-            return {"score": score(metric, prediction.label_ids, np.argmax(prediction.predictions, axis=-1))}
+            return {"score": objective.score(prediction.predictions, dev)}
 
         super().__init__(
             model=model,
             args=arguments(config, steps, work_dir),
-            data_collator=RightPadding(tokenizer),
+            data_collator=objective.collator(processor, padded_length),
             train_dataset=train.select(order),
             eval_dataset=dev,
             compute_metrics=compute_metrics,
+            preprocess_logits_for_metrics=objective.outcome,
             callbacks=[CurveLog(work_dir / LOG_FILE), self._progress],
-            optimizers=(optimizer, None),
         )
+        # Else ViT's checkpoints would hold the names of older versions, and resuming would pass them over in silence.
+        model._weight_conversions = []
         # Its forward takes **kwargs, which the Trainer reads as "scales its loss itself": it does not.
         self.model_accepts_loss_kwargs = False
-        self.loss_is_scaled_for_ga = False
+        # `share` does; the Trainer would divide by the number of micro-batches once more.
+        self.loss_is_scaled_for_ga = True
+        self._set_callbacks(first_stage_steps)
+
+    def _set_callbacks(self, first_stage_steps: int) -> None:
         self.remove_callback(PrinterCallback)  # prints on standard output
+        if self._config.gradient_clipping is GradientClipping.PER_PARAMETER:
+            self.add_callback(PerParameterClipping(self._config.max_gradient_norm))
+        if first_stage_steps:
+            self.add_callback(OptimizerRestart(first_stage_steps))
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):
+                callback.logging_dir = str(self._work_dir / REPORTS_DIR)  # one for all resumptions of a run
 
     def run(self) -> None:
         """Train to the last step. Raises `TrainingError` where the loss or the weights are not finite."""
-        checkpoint = newest_complete(self._work_dir)
+        torch.manual_seed(self.args.seed + self.args.process_index)  # dropout differs between processes
+        found = [str(newest_complete(self._work_dir) or "") if self.is_world_process_zero() else ""]
+        checkpoint = broadcast_object_list(found)[0]  # it removes torn ones, which one process alone may do
         try:
-            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            self.train(resume_from_checkpoint=checkpoint or None)
         finally:
             self._progress.stop()
+        self._require_finite_weights()
+
+    def _require_finite_weights(self) -> None:
         for name, parameter in self.model.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise TrainingError(f"after step {self.state.global_step}: {name} is not finite")
@@ -117,8 +174,43 @@ class ResumableTrainer(Trainer):
         step = self.state.global_step
         return float(scores[step] if step in scores else self.evaluate()["eval_score"])
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimiser of `model`, the Trainer's own where it is not given; made at the first call."""
+        if self.optimizer is None:
+            self.optimizer = optimizer_for(self.model if model is None else model, self._config)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the learning rate schedule over the stages; made at the first call."""
+        if self.lr_scheduler is None:
+            optimizer = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = staged_schedule(optimizer, self._stages, self._config.warmup_fraction)
+        return self.lr_scheduler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], None]:
+        """Return the micro-batches of the next step, whose shares are known from then on."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._shares = iter(self._shares_of(batches))
+        return batches, None
+
+    def _shares_of(self, batches: Sequence[Mapping[str, Tensor]]) -> list[Shares]:
+        rows = [astuple(counts_of(batch, self._causal, self._mask_padding)) for batch in batches]
+        counts = torch.tensor(rows, dtype=torch.float64)
+        count = self.args.world_size
+        whole = counts.sum(dim=0)
+        if count > 1:
+            whole = self.accelerator.reduce(whole.to(self.args.device), "sum").cpu()
+        # Processes' gradients are averaged, so each has to be that many times its part of the sum.
+        return [Shares(*row) for row in (counts * count / whole.clamp_min(1)).tolist()]
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         """Return `loss_of`, refusing a loss that is not finite."""
+        if model.training:
+            self.share = next(self._shares)
         result = self.loss_of(model, inputs, *args, **kwargs)
         loss = result[0] if isinstance(result, tuple) else result
         if model.training and not torch.isfinite(loss):
@@ -126,9 +218,13 @@ class ResumableTrainer(Trainer):
         return result
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Return the loss as `Trainer.compute_loss` does: the cross-entropy with the labels."""
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        """Return the model's own loss on the labels, a mean over what is to be predicted."""
+        result = super().compute_loss(model, inputs, *args, **kwargs)
+        return result * self.share.targets if model.training else result
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._require_finite_weights()
         super()._save_checkpoint(model, trial)
-        publish(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        self.accelerator.wait_for_everyone()  # every process writes the state of its random numbers
+        if self.is_world_process_zero():
+            publish(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")

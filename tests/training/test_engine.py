@@ -1,0 +1,247 @@
+"""What a user relies on of the engine beside its arithmetic: stages, precision, reports, checkpoints, resumption."""
+
+import json
+import sys
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from tests.training import runs
+from ti_qat import model_directory
+from ti_qat.checkpoints import is_complete, newest_complete
+from ti_qat.config import GradientClipping, Precision
+from ti_qat.errors import ConfigurationError, TrainingError
+from ti_qat.layers import TernaryLinear
+from ti_qat.modeling import ATTENTION_NAME
+from ti_qat.schedules import Method
+from ti_qat.training import ResumableTrainer
+
+TWO_STAGES = {"restart_after_intervention": True, "dropout": 0.1}
+
+
+class KilledError(Exception):
+    """Stands in for SIGKILL: nothing after it in the run gets to execute."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return runs.prepare(tmp_path_factory.mktemp("engine"))
+
+
+def kill_at(monkeypatch, step):
+    original = ResumableTrainer.compute_loss
+
+    def compute_loss(self, model, *args, **kwargs):
+        if model.training and self.state.global_step == step:
+            raise KilledError
+        return original(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(ResumableTrainer, "compute_loss", compute_loss)
+
+
+def killed_at(root, out, monkeypatch, step, **settings):
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        kill_at(patch, step)
+        runs.train(root, out, **settings)
+    return out.with_name(out.name + ".partial")
+
+
+@pytest.mark.parametrize("step", [5, 6, 7, 11])
+def test_a_run_killed_around_the_border_of_its_stages_ends_in_the_same_bits(root, tmp_path, monkeypatch, step):
+    runs.train(root, tmp_path / "whole", **TWO_STAGES)
+    killed_at(root, tmp_path / "killed", monkeypatch, step, checkpoint_every_steps=2, **TWO_STAGES)
+    runs.train(root, tmp_path / "killed", checkpoint_every_steps=2, **TWO_STAGES)
+    assert runs.sha256(tmp_path / "killed") == runs.sha256(tmp_path / "whole")
+
+
+def test_the_second_stage_rises_anew_with_a_new_optimiser(root, tmp_path, monkeypatch):
+    counts = []
+
+    class Counts(TrainerCallback):
+        def on_optimizer_step(self, args, state, control, optimizer, **kwargs):
+            counts.append({int(values["step"]) for values in optimizer.state.values()})
+
+    original = ResumableTrainer.run
+
+    def run(self):
+        self.add_callback(Counts())
+        original(self)
+
+    monkeypatch.setattr(ResumableTrainer, "run", run)
+    runs.train(root, tmp_path / "two", Method.TI_M, warmup_fraction=0.5, learning_rate=6e-4, **TWO_STAGES)
+    # Six steps up and down, twice: the log tells the rate that the step was made with.
+    stage = [0.0, 2e-4, 4e-4, 6e-4, 4e-4, 2e-4]
+    assert [line["learning_rate"] for line in runs.curve(tmp_path / "two")] == pytest.approx(stage + stage, abs=1e-12)
+    assert counts == [{step} for step in (1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6)]
+
+
+@pytest.mark.parametrize("method", [Method.KD, Method.NONE])
+def test_a_method_without_intervention_has_one_stage(root, tmp_path, method):
+    runs.train(root, tmp_path / "restart", method, **TWO_STAGES)
+    runs.train(root, tmp_path / "plain", method, dropout=0.1)
+    assert runs.sha256(tmp_path / "restart") == runs.sha256(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adam_epsilon": 1e-2},
+        {"adam_bias_correction": False},
+        {"max_gradient_norm": 1e-6},
+        {"gradient_clipping": GradientClipping.PER_PARAMETER, "max_gradient_norm": 0.1},
+    ],
+)
+def test_every_setting_of_the_optimiser_reaches_teacher_and_student(root, tmp_path, changes):
+    runs.train(root, tmp_path / "student", Method.NONE)
+    runs.train(root, tmp_path / "changed", Method.NONE, **changes)
+    assert runs.sha256(tmp_path / "student") != runs.sha256(tmp_path / "changed")
+    runs.teach(root, tmp_path / "teacher", **changes)
+    assert runs.sha256(tmp_path / "teacher") != runs.sha256(root / "teacher")
+
+
+def test_bfloat16_is_for_the_teacher_and_leaves_every_code_of_the_student_exact(root, tmp_path, monkeypatch):
+    dtypes = {"teacher": set(), "student": set()}
+    monkeypatch.setattr(torch.nn.Linear, "forward", recording(torch.nn.Linear.forward, dtypes["teacher"]))
+    monkeypatch.setattr(TernaryLinear, "forward", recording(TernaryLinear.forward, dtypes["student"]))
+    runs.train(root, tmp_path / "student", Method.TI_G, precision=Precision.BFLOAT16)
+    assert dtypes == {"teacher": {torch.bfloat16, torch.float32}, "student": {torch.float32}}
+    state = model_directory.load(tmp_path / "student").model.state_dict()
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float32}
+    runs.train(root, tmp_path / "float32", Method.TI_G)
+    losses = [[line["loss"] for line in runs.curve(tmp_path / name)] for name in ("student", "float32")]
+    assert losses[0] != losses[1]
+    # Eight bits of mantissa in the teacher's values: a per cent of a loss.
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
+
+
+def recording(forward, found):
+    def recorded(self, x):
+        result = forward(self, x)
+        if self.training or not isinstance(self, TernaryLinear):
+            found.add(result.dtype)
+        return result
+
+    return recorded
+
+
+def test_a_teacher_is_fine_tuned_in_bfloat16_and_kept_in_float32(root, tmp_path):
+    runs.teach(root, tmp_path / "teacher", precision=Precision.BFLOAT16)
+    assert {p.dtype for p in model_directory.load(tmp_path / "teacher").model.parameters()} == {torch.float32}
+    assert runs.sha256(tmp_path / "teacher") != runs.sha256(root / "teacher")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("tensorbord", r"report_to: expected names out of none, .*tensorboard.*, found 'tensorbord'"),
+        ("none,wandb", "report_to: expected names out of none, .*found 'none'"),
+        ("neptune", "report_to: 'neptune' needs a package that is not installed"),
+    ],
+)
+def test_a_reporter_that_cannot_be_used_is_refused_before_anything_is_written(root, tmp_path, names, expected):
+    with pytest.raises(ConfigurationError, match=expected):
+        runs.train(root, tmp_path / "student", report_to=names)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_reads_the_curves_beside_the_model_and_a_resumed_run_adds_to_them(root, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    settings = {"report_to": "tensorboard"}
+    killed_at(root, tmp_path / "student", monkeypatch, 8, **settings)
+    runs.train(root, tmp_path / "student", **settings)
+    events = EventAccumulator(str(tmp_path / "student" / "runs"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("train/loss")}
+    # TensorBoard keeps float32.
+    assert logged == pytest.approx({line["step"]: line["loss"] for line in runs.curve(tmp_path / "student")}, rel=1e-6)
+
+
+STAND_IN_FOR_TENSORBOARDX = """
+import json, pathlib
+
+class SummaryWriter:
+    def __init__(self, log_dir):
+        self.file = pathlib.Path(log_dir) / "scalars.jsonl"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+    def add_text(self, *args): pass
+    def add_scalar(self, name, value, step):
+        with self.file.open("a") as stream:
+            stream.write(json.dumps([name, value, step]) + "\\n")
+    def flush(self): pass
+    def close(self): pass
+"""
+
+
+def test_what_a_reporter_writes_ends_beside_the_model(root, tmp_path, monkeypatch):
+    """With a stand-in for tensorboardX, which transformers takes where TensorBoard's own writer is missing."""
+    (tmp_path / "tensorboardX.py").write_text(STAND_IN_FOR_TENSORBOARDX)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    killed_at(root, tmp_path / "student", monkeypatch, 8, report_to="tensorboard")
+    runs.train(root, tmp_path / "student", report_to="tensorboard")
+    lines = [json.loads(line) for line in (tmp_path / "student" / "runs" / "scalars.jsonl").read_text().splitlines()]
+    logged = {step: value for name, value, step in lines if name == "train/loss"}
+    assert logged == {line["step"]: line["loss"] for line in runs.curve(tmp_path / "student")}
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "model.safetensors"]
+)
+def test_a_checkpoint_without_one_of_its_files_is_not_used(root, tmp_path, monkeypatch, name):
+    work_dir = killed_at(root, tmp_path / "student", monkeypatch, 8)
+    assert newest_complete(work_dir) == work_dir / "checkpoint-6"
+    (work_dir / "checkpoint-6" / name).unlink()
+    assert not is_complete(work_dir / "checkpoint-6")
+    assert newest_complete(work_dir) == work_dir / "checkpoint-3"
+
+
+def test_weights_that_are_not_finite_stop_the_run_before_they_are_saved(root, tmp_path, monkeypatch):
+    class Spoiler(TrainerCallback):
+        def on_step_end(self, args, state, control, model, **kwargs):
+            if state.global_step == 6:
+                with torch.no_grad():
+                    next(model.parameters()).fill_(torch.inf)
+
+    original = ResumableTrainer.run
+
+    def run(self):
+        self.add_callback(Spoiler())
+        original(self)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match=r"after step 6: .* is not finite"):
+        patch.setattr(ResumableTrainer, "run", run)
+        runs.train(root, tmp_path / "student")
+    work_dir = tmp_path / "student.partial"
+    assert newest_complete(work_dir) == work_dir / "checkpoint-3"
+    runs.train(root, tmp_path / "student")
+    runs.train(root, tmp_path / "whole")
+    assert runs.sha256(tmp_path / "student") == runs.sha256(tmp_path / "whole")
+
+
+def test_a_launcher_that_would_split_the_model_is_refused(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigurationError, match="expected DDP, whole models in every process, found FSDP"):
+        runs.train(root, tmp_path / "student")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_number_of_processes_does_not_go_on_with_a_run(root, tmp_path, monkeypatch):
+    work_dir = killed_at(root, tmp_path / "student", monkeypatch, 4)
+    settings = json.loads((work_dir / "settings.json").read_text())
+    (work_dir / "settings.json").write_text(json.dumps(settings | {"processes": 2}))
+    with pytest.raises(TrainingError, match=r"other settings \(processes\)"):
+        runs.train(root, tmp_path / "student")
+
+
+def test_a_reloaded_student_attends_through_its_quantisers_and_a_teacher_as_transformers_does(root, tmp_path):
+    """config.json does not say which attention a model was trained with."""
+    runs.train(root, tmp_path / "student")
+    student = model_directory.load(tmp_path / "student").model
+    assert student.config._attn_implementation == ATTENTION_NAME
+    teacher = model_directory.load(root / "teacher").model
+    assert teacher.config._attn_implementation != ATTENTION_NAME
+    for directory in (tmp_path / "student", root / "teacher"):
+        assert "attn_implementation" not in (directory / "config.json").read_text()

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := ti_qat hwsim deploy tests examples
+SOURCES := ti_qat hwsim deploy benchmarks tests examples
 
 .PHONY: setup demo test check lint format clean
 

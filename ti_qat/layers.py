@@ -16,30 +16,49 @@ from ti_qat.weight_quantizers import LayerWeights, layer_weights
 
 
 class _TernaryProduct(torch.autograd.Function):
-    """float32(x_codes @ w_codes.T) * (x_scale * w_scale), the contract's linear without its bias.
+    """float32(x_codes @ w_codes.T) * (x_scale * w_scale) + bias, the contract's linear.
 
     `weight` gets the gradient of the ternary weight; its value does not enter.
     """
 
     @staticmethod
-    def forward(ctx: Any, x_codes: Tensor, x_scale: Tensor, weight: Tensor, w_codes: Tensor, w_scale: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        x_codes: Tensor,
+        x_scale: Tensor,
+        weight: Tensor,
+        w_codes: Tensor,
+        w_scale: Tensor,
+        bias: Tensor | None,
+    ) -> Tensor:
         scale = x_scale * w_scale
-        accumulator = x_codes @ w_codes.T
-        ctx.save_for_backward(x_codes, x_scale, w_codes, w_scale, scale)
-        ctx.accumulator = accumulator if ctx.needs_input_grad[1] else None
-        return accumulator * scale
+        result = (x_codes @ w_codes.T).mul_(scale)
+        if bias is not None:
+            result.add_(bias)
+        ctx.save_for_backward(x_codes, x_scale, w_codes, scale, bias, result if ctx.needs_input_grad[1] else None)
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x_codes, x_scale, w_codes, w_scale, scale = ctx.saved_tensors
-        grad_codes = grad_scale = grad_weight = None
+        x_codes, x_scale, w_codes, scale, bias, result = ctx.saved_tensors
+        rows = grad.flatten(0, -2)  # one matrix: queries, keys and values come back in strides of their heads
+        one_scale = x_scale.numel() == 1  # it can then scale the smaller operand, or the result
+        grad_codes = grad_scale = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_codes = (grad * scale) @ w_codes
-        if ctx.needs_input_grad[1]:
-            grad_scale = (grad * ctx.accumulator * w_scale).sum().reshape(x_scale.shape)
+            scaled = rows if one_scale else rows * scale.flatten(0, -2)
+            grad_codes = (scaled @ (w_codes * scale[:, None] if one_scale else w_codes)).view(x_codes.shape)
         if ctx.needs_input_grad[2]:
-            grad_weight = (grad * x_scale).flatten(0, -2).T @ x_codes.flatten(0, -2)
-        return grad_codes, grad_scale, grad_weight, None, None
+            scaled = rows if one_scale else rows * x_scale.flatten(0, -2)
+            grad_weight = scaled.T @ x_codes.flatten(0, -2)
+            grad_weight = grad_weight.mul_(x_scale) if one_scale else grad_weight
+        if bias is not None:
+            grad_bias = rows.sum(dim=0)
+        if ctx.needs_input_grad[1]:
+            # The product is what the result is without the bias, and grows in proportion to the scale.
+            over_result = torch.dot(rows.flatten(), result.flatten())
+            over_product = over_result if bias is None else over_result - torch.dot(grad_bias, bias)
+            grad_scale = over_product / x_scale
+        return grad_codes, grad_scale, grad_weight, None, None, grad_bias
 
 
 class _TernaryWeight(nn.Module):
@@ -129,8 +148,7 @@ class TernaryLinear(_TernaryWeight, nn.Linear):
         if self._blending:
             weight = with_gradient_of(latent, ternary.codes * ternary.scale[:, None])
             return functional.linear(quantized.value, torch.lerp(self.weight, weight, self.blend), self.bias)
-        product = _TernaryProduct.apply(quantized.codes, quantized.scale, latent, ternary.codes, ternary.scale)
-        return product if self.bias is None else product + self.bias
+        return _TernaryProduct.apply(quantized.codes, quantized.scale, latent, ternary.codes, ternary.scale, self.bias)
 
 
 class FusedResults(NamedTuple):

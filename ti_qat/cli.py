@@ -22,6 +22,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "teach": ("ti_qat.commands:teach", "Fine-tune the full-precision teacher."),
     "train": ("ti_qat.commands:train", "Train the ternary student under teacher intervention."),
     "evaluate": ("ti_qat.commands:evaluate", "Score a teacher or a student on a task's evaluation split."),
+    "publish": ("ti_qat.commands:publish", "Write a student with 2-bit weights for transformers, to share."),
     "export": ("ti_qat.commands:export", "Write a trained student as an artifact."),
     "inspect": ("deploy.inspection:inspect", "Describe an artifact or a bundle."),
     "simulate": ("hwsim.cli:simulate", "Run an artifact through a ternary accelerator, bit by bit."),

@@ -15,6 +15,11 @@ from ti_qat.evaluation import EvaluationResult
 from ti_qat.evaluation import evaluate as evaluate_directory
 from ti_qat.export import ExportResult
 from ti_qat.export import export as export_student
+from ti_qat.model_card import address_card
+from ti_qat.model_hub import push, require_pushable
+from ti_qat.processes import processes
+from ti_qat.publishing import PublishResult
+from ti_qat.publishing import publish as publish_student
 from ti_qat.recipes import TrainingResult
 from ti_qat.recipes import teach as teach_model
 from ti_qat.recipes import train as train_student
@@ -24,6 +29,13 @@ from ti_qat.tasks import find_task
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_DIR = click.Path(file_okay=False, path_type=Path)
 
+
+def _pushable(ctx: click.Context, parameter: click.Parameter, repo_id: str | None) -> str | None:
+    if repo_id is not None:
+        require_pushable(repo_id)
+    return repo_id
+
+
 task_option = click.option(
     "--task", "task_name", required=True, metavar="NAME|FILE.toml", help="A GLUE task or a file."
 )
@@ -32,12 +44,24 @@ out_option = click.option(
     "--out", required=True, type=NEW_DIR, help="Directory to write; unfinished work: OUT.partial."
 )
 set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+push_option = click.option(
+    "--push-to-hub", "repo_id", metavar="ID", callback=_pushable, help="Upload what was written as a model of the hub."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
 
-def _tell(result: TrainingResult | EvaluationResult | ExportResult, as_json: bool, line: str) -> None:
+def _tell(result: TrainingResult | EvaluationResult | ExportResult | PublishResult, as_json: bool, line: str) -> None:
+    """Print the result, once however many processes have it."""
     values: dict[str, Any] = asdict(result)
-    click.echo(json.dumps(values) if as_json else line)
+    if processes().is_main_process:
+        click.echo(json.dumps(values) if as_json else line)
+
+
+def _push(out: Path, repo_id: str | None) -> None:
+    """Upload `out`, which is complete and told of, and say where it went; standard output stays the result's."""
+    if repo_id is not None and processes().is_main_process:
+        address_card(out, repo_id)
+        click.echo(f"{out}: pushed to {push(out, repo_id)}", err=True)
 
 
 @click.command(short_help="Fine-tune the full-precision teacher.")
@@ -46,8 +70,17 @@ def _tell(result: TrainingResult | EvaluationResult | ExportResult, as_json: boo
 @data_option
 @out_option
 @set_option
+@push_option
 @json_option
-def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def teach(
+    source: str,
+    task_name: str,
+    data_dir: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    repo_id: str | None,
+    as_json: bool,
+) -> None:
     """Fine-tune the full-precision teacher. Called again after a kill, it goes on.
 
     \b
@@ -57,6 +90,7 @@ def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tup
     task = find_task(task_name)
     result = teach_model(source, task, data_dir, out, configure(TeacherConfig, overrides, task.name))
     _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
+    _push(out, repo_id)
 
 
 @click.command(short_help="Train the ternary student under teacher intervention.")
@@ -66,9 +100,17 @@ def teach(source: str, task_name: str, data_dir: Path, out: Path, overrides: tup
 @click.option("--method", type=click.Choice([method.value for method in Method]), default="ti-g", show_default=True)
 @out_option
 @set_option
+@push_option
 @json_option
 def train(
-    teacher_dir: Path, task_name: str, data_dir: Path, method: str, out: Path, overrides: tuple[str, ...], as_json: bool
+    teacher_dir: Path,
+    task_name: str,
+    data_dir: Path,
+    method: str,
+    out: Path,
+    overrides: tuple[str, ...],
+    repo_id: str | None,
+    as_json: bool,
 ) -> None:
     """Train the ternary student under teacher intervention. Called again after a kill, it goes on.
 
@@ -80,6 +122,7 @@ def train(
     config = configure(StudentConfig, overrides, task.name)
     result = train_student(teacher_dir, task, data_dir, Method(method), out, config)
     _tell(result, as_json, f"{out}: {result.metric} {result.score:.4f} after {result.steps} steps")
+    _push(out, repo_id)
 
 
 @click.command(short_help="Score a teacher or a student on a task's evaluation split.")
@@ -122,3 +165,21 @@ def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_j
         f" {agreement_line(found.label_agreement, found.largest_logit_difference)}"
     )
     _tell(result, as_json, line)
+
+
+@click.command(short_help="Write a student with 2-bit weights for transformers, to share.")
+@click.argument("student", type=EXISTING_DIR)
+@click.option("--out", required=True, type=NEW_DIR, help="Checkpoint directory to write.")
+@push_option
+@json_option
+def publish(student: Path, out: Path, repo_id: str | None, as_json: bool) -> None:
+    """Write a student with 2-bit weights for transformers, which loads it after `import ti_qat`, and its model card.
+
+    \b
+    Example:
+      ti-qat publish student --out packed --push-to-hub me/my-ternary-model
+    """
+    result = publish_student(student, out)
+    line = f"{out}: {result.bytes / 1e6:.1f} MB of weights instead of {result.student_bytes / 1e6:.1f} MB"
+    _tell(result, as_json, line)
+    _push(out, repo_id)

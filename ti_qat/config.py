@@ -51,7 +51,7 @@ class ActivationRange(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of the training step's matrix products; weights and optimiser stay float32."""
+    """Number format of full-precision models' matrix products; the student's, weights and optimiser stay float32."""
 
     FLOAT32 = "fp32"
     BFLOAT16 = "bf16"

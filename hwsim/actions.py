@@ -18,6 +18,8 @@ class Action(StrEnum):
     FLOAT32_ADD = "float32_add"
     FLOAT32_MULTIPLY = "float32_multiply"
     WORD_OPERATION = "word_operation"
+    INT32_MULTIPLY = "int32_multiply"
+    TABLE_READ_BIT = "table_read_bit"
     WEIGHT_BUFFER_READ_BIT = "weight_buffer_read_bit"
     WEIGHT_BUFFER_WRITE_BIT = "weight_buffer_write_bit"
     ACTIVATION_BUFFER_READ_BIT = "activation_buffer_read_bit"
@@ -36,6 +38,12 @@ ADD: Actions = Counter({Action.FLOAT32_ADD: 1})
 MULTIPLY: Actions = Counter({Action.FLOAT32_MULTIPLY: 1})
 # Comparing, rounding, converting, copying a sign, looking a power of two up.
 WORD: Actions = Counter({Action.WORD_OPERATION: 1})
+
+# The fixed profile's: a multiplication of up to 32 bits, a quotient of 32 bits by restoring division (a
+# subtraction a bit), and two neighbouring table entries of at most 24 bits.
+INT_MULTIPLY: Actions = Counter({Action.INT32_MULTIPLY: 1})
+INT_DIVIDE: Actions = Counter({Action.WORD_OPERATION: 32})
+TABLE_PAIR: Actions = Counter({Action.TABLE_READ_BIT: 48})
 
 
 def times(actions: Actions, count: int) -> Actions:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hwsim import report as reporting
 from hwsim.config import preset_names, read_accelerator
-from hwsim.simulate import SIMULATION_FILE, Simulation, write_simulation
+from hwsim.fixed_simulation import FixedFindings
+from hwsim.simulate import SIMULATION_FILE, Profile, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
 from hwsim.simulate import simulate as run_simulation
 from ti_qat.artifact import io
@@ -20,14 +21,20 @@ from ti_qat.artifact.atomic import require_replaceable
 from ti_qat.artifact.evaluation import agreement_line
 
 
-def simulate_artifact(artifact_dir: Path, accelerator_name: str, out_dir: Path, limit: int | None = None) -> Simulation:
+def simulate_artifact(
+    artifact_dir: Path,
+    accelerator_name: str,
+    out_dir: Path,
+    limit: int | None = None,
+    profile: Profile = Profile.EXACT,
+) -> Simulation:
     """Simulate an artifact and write the results to `out_dir`. Raises ArtifactError or SimulatorError."""
     accelerator = read_accelerator(accelerator_name)
     require_replaceable(out_dir, SIMULATION_FILE)
     artifact = io.load(artifact_dir)
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
     with _progress(rows) as advance:
-        report, values = run_simulation(artifact, accelerator, limit=limit, on_progress=advance)
+        report, values = run_simulation(artifact, accelerator, profile=profile, limit=limit, on_progress=advance)
     write_simulation(out_dir, report, values)
     return report
 
@@ -51,17 +58,24 @@ def _progress(rows: int) -> Iterator[OnProgress]:
     metavar="NAME|FILE.toml",
     help=f"A file that describes an accelerator, or one of: {', '.join(preset_names())}.",
 )
+@click.option(
+    "--profile",
+    type=click.Choice([profile.value for profile in Profile]),
+    default=Profile.EXACT.value,
+    show_default=True,
+    help="exact: the deployed arithmetic, bit for bit; fixed: integers alone, compared with exact.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first rows of the evaluation split.")
 @click.option("--out", "out_dir", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print simulation.json on standard output.")
-def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path, as_json: bool) -> None:
+def simulate(artifact: Path, accelerator: str, profile: str, limit: int | None, out_dir: Path, as_json: bool) -> None:
     """Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
 
     \b
     Example:
       ti-qat simulate runs/movie_reviews/artifact --accelerator edge --out runs/movie_reviews/simulation
     """
-    report = simulate_artifact(artifact, accelerator, out_dir, limit)
+    report = simulate_artifact(artifact, accelerator, out_dir, limit, Profile(profile))
     if as_json:
         click.echo(report.model_dump_json())
         return
@@ -73,6 +87,19 @@ def simulate(artifact: Path, accelerator: str, limit: int | None, out_dir: Path,
         f"{report.energy_pj_per_inference / 1e6:.2f} uJ an inference, {report.overflow_events} overflows\n"
         f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "
         f"activations at most {memory.activation_peak_bytes:,} bytes"
+    )
+    if report.fixed is not None:
+        click.echo(_fixed_line(report.fixed))
+
+
+def _fixed_line(found: FixedFindings) -> str:
+    """Return in words what integers cost against the exact profile."""
+    flips = "" if found.label_flips is None else f", {found.label_flips} labels flipped"
+    widest = max(found.needed_accumulator_bits.items(), key=lambda item: item[1])
+    return (
+        f"fixed profile: {found.score_loss_points:.2f} points lost to the exact profile's {found.exact_score:.4f}{flips}; "
+        f"logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
+        f"{widest[1]} bits of accumulator overflow nowhere (most at {widest[0]})"
     )
 
 

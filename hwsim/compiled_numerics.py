@@ -22,7 +22,8 @@ from ti_qat.artifact import numerics
 R = TypeVar("R")
 _numba_settings: Any = numba.config  # its attributes come from the environment
 
-_SOURCES = (Path(numerics.__file__), Path(__file__), *sorted((Path(__file__).parent / "units").glob("*.py")))
+_HERE = Path(__file__).parent
+_SOURCES = (Path(numerics.__file__), Path(__file__), _HERE / "fixed_point.py", *sorted((_HERE / "units").glob("*.py")))
 
 
 def _cache_directory() -> str:

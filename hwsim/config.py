@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hwsim.errors import SimulatorError, first_problem
 from hwsim.units.accumulator import AccumulatorRange
+from hwsim.widths import FixedWidths
 
 _PRESETS = Path(__file__).parent / "configs"
 _MAX_FILE_BYTES = 1 << 20
@@ -37,7 +38,7 @@ class Overflow(StrEnum):
 
 
 class Accelerator(BaseModel):
-    """One design point. Every field is required: a preset shows them all."""
+    """One design point. Every field but `fixed`, the widths of the fixed profile, is required."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -55,6 +56,7 @@ class Accelerator(BaseModel):
     dram_latency_ns: Annotated[float, Field(ge=0, le=1e6)]
     vector_lanes: Annotated[int, Field(ge=1, le=65536)]
     energy_tables: tuple[str, ...] = Field(min_length=1)
+    fixed: FixedWidths = FixedWidths()
 
     @model_validator(mode="after")
     def _two_tiles_fit(self) -> Self:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +17,16 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import save_file
 
 from hwsim import energy
+from hwsim.batches import equal_length_batches, graph_inputs
 from hwsim.config import Accelerator
 from hwsim.datapath import Datapath
 from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
+from hwsim.fixed_simulation import FixedFindings, FixedRun
+from hwsim.trace import TRACE_FILE, trace
 from hwsim.workload import nonzero_weights
 from ti_qat.artifact.atomic import whole_directory
-from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Operation, OpKind, execute
+from ti_qat.artifact.encoder import Operation, OpKind, execute
 from ti_qat.artifact.evaluation import (
     codes_digest,
     label_agreement,
@@ -37,8 +42,14 @@ Array = np.ndarray[Any, Any]
 Progress = Callable[[int], None]
 
 SIMULATION_FILE, LOGITS_FILE, CODES_FILE = "simulation.json", "logits.safetensors", "codes.safetensors"
-_BATCH_TOKENS = 256  # keeps all activations of a batch below 100 MB for BERT-base
 _QUANTIZERS = (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN)
+
+
+class Profile(StrEnum):
+    """Arithmetic of the datapath: the deployed one, bit for bit, or integers alone."""
+
+    EXACT = "exact"
+    FIXED = "fixed"
 
 
 class GoldenAgreement(BaseModel):
@@ -59,13 +70,13 @@ class Simulation(BaseModel):
     """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input.
 
     `label_agreement` (None for a regression) and `logits_max_abs_difference` are against the producer's
-    own model, on all simulated rows.
+    own model, on all simulated rows. `fixed` is None in the exact profile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
-    profile: Literal["exact"] = "exact"
+    profile: Profile
     artifact_digest: str
     rows: int
     metric: str
@@ -76,6 +87,7 @@ class Simulation(BaseModel):
     zero_weight_fraction: float
     overflow_events: int
     overflow_events_by_operation: dict[str, int]
+    fixed: FixedFindings | None
     estimate: Estimate
     cycles_per_inference: float
     latency_ms: float
@@ -101,6 +113,7 @@ def simulate(
     artifact: Artifact,
     accelerator: Accelerator,
     *,
+    profile: Profile = Profile.EXACT,
     limit: int | None = None,
     threads: int | None = None,
     on_progress: Progress = lambda rows: None,
@@ -116,14 +129,22 @@ def simulate(
         raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
     nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
     cost = estimate(artifact.encoder, accelerator, artifact.evaluation.lengths[:rows].tolist(), nonzero)
-    values = compute_values(artifact, accelerator, rows, threads, on_progress)
-    return _report(artifact, accelerator, values, cost, 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights)
+    fixed = FixedRun.prepare(artifact, accelerator, rows) if profile is Profile.FIXED else None
+    values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed)
+    findings = fixed.findings(values.logits) if fixed is not None else None
+    zero_weight_fraction = 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights
+    return _report(artifact, accelerator, values, cost, zero_weight_fraction, findings)
 
 
 def compute_values(
-    artifact: Artifact, accelerator: Accelerator, rows: int, threads: int | None, on_progress: Progress
+    artifact: Artifact,
+    accelerator: Accelerator,
+    rows: int,
+    threads: int | None,
+    on_progress: Progress,
+    fixed: FixedRun | None = None,
 ) -> Values:
-    """Return the values of the first `rows` rows."""
+    """Return the values of the first `rows` rows, in the fixed profile where `fixed` says how."""
     split, encoder = artifact.evaluation, artifact.encoder
     codes = [op.outputs[0] for op in encoder.operations if op.kind in _QUANTIZERS]
     golden_rows = min(rows, len(next(iter(split.golden.values()), ())))
@@ -134,10 +155,10 @@ def compute_values(
     )
 
     def run(chosen: Array) -> tuple[int, Counter[str]]:
-        return len(chosen), _run_batch(artifact, accelerator, chosen, values)
+        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed)
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        futures = [pool.submit(run, chosen) for chosen in _equal_lengths(split.lengths[:rows])]
+        futures = [pool.submit(run, chosen) for chosen in equal_length_batches(split.lengths[:rows])]
         try:
             for future in futures:
                 done, overflows = future.result()
@@ -149,23 +170,12 @@ def compute_values(
     return values
 
 
-def _equal_lengths(lengths: Array) -> Iterator[Array]:
-    """Yield row numbers in batches of one length: the accelerator pads nothing, so neither do we."""
-    for length in np.unique(lengths)[::-1]:
-        rows = np.flatnonzero(lengths == length)
-        size = max(1, _BATCH_TOKENS // int(length))
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _run_batch(artifact: Artifact, accelerator: Accelerator, chosen: Array, values: Values) -> Counter[str]:
+def _run_batch(
+    artifact: Artifact, accelerator: Accelerator, chosen: Array, values: Values, fixed: FixedRun | None
+) -> Counter[str]:
     """Run one batch; write its rows of `values`, which no other batch touches."""
-    split, datapath = artifact.evaluation, Datapath(accelerator.accumulator_range)
-    length = int(split.lengths[chosen[0]])
-    inputs = {
-        INPUT_IDS: np.ascontiguousarray(split.input_ids[chosen, :length]),
-        TOKEN_TYPE_IDS: np.ascontiguousarray(split.token_type_ids[chosen, :length]),
-        LENGTHS: split.lengths[chosen],
-    }
+    datapath = Datapath(accelerator.accumulator_range)
+    length = int(artifact.evaluation.lengths[chosen[0]])
 
     def observe(op: Operation, _operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
         datapath.settle(op)
@@ -177,16 +187,26 @@ def _run_batch(artifact: Artifact, accelerator: Accelerator, chosen: Array, valu
             golden = chosen < len(states)
             states[chosen[golden], :length] = results[0][golden]
 
+    if fixed is not None:
+        values.logits[chosen], overflows = fixed.run_batch(chosen, observe)
+        return overflows
+    inputs = graph_inputs(artifact.evaluation, chosen)
     values.logits[chosen] = execute(artifact.encoder, datapath.kernels, artifact.parameters, inputs, observe)
     return datapath.overflows
 
 
 def _report(
-    artifact: Artifact, accelerator: Accelerator, values: Values, cost: Estimate, zero_weight_fraction: float
+    artifact: Artifact,
+    accelerator: Accelerator,
+    values: Values,
+    cost: Estimate,
+    zero_weight_fraction: float,
+    fixed: FixedFindings | None,
 ) -> tuple[Simulation, Values]:
     rows, split = len(values.logits), artifact.evaluation
     metric = artifact.header.task.metric
     report = Simulation(
+        profile=Profile.EXACT if fixed is None else Profile.FIXED,
         artifact_digest=artifact.digest,
         rows=rows,
         metric=metric.value,
@@ -197,6 +217,7 @@ def _report(
         zero_weight_fraction=zero_weight_fraction,
         overflow_events=values.overflows.total(),
         overflow_events_by_operation=dict(sorted(values.overflows.items())),
+        fixed=fixed,
         estimate=cost,
         cycles_per_inference=cost.cycles_per_inference,
         latency_ms=cost.latency_ms,
@@ -233,8 +254,10 @@ def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
 
 
 def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:
-    """Write simulation.json, logits.safetensors and codes.safetensors, whole or not at all."""
+    """Write simulation.json, trace.json, logits.safetensors and codes.safetensors, whole or not at all."""
     with whole_directory(out_dir, SIMULATION_FILE) as fresh:
         (fresh / SIMULATION_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        timeline = trace(report.estimate.timeline, report.accelerator.clock_hz, report.accelerator.name)
+        (fresh / TRACE_FILE).write_text(json.dumps(timeline) + "\n", encoding="utf-8")
         save_file({"logits": values.logits}, fresh / LOGITS_FILE)
         save_file(values.digests, fresh / CODES_FILE)

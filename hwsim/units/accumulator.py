@@ -28,6 +28,11 @@ class AccumulatorRange:
         """Return the range of a two's complement accumulator of 2 to 32 bits."""
         return cls(-(1 << (bits - 1)), (1 << (bits - 1)) - 1, wraps)
 
+    @staticmethod
+    def bits_for(lowest: int, highest: int) -> int:
+        """Return the smallest width, at least 2 bits, whose range holds both."""
+        return max(2, 1 + max(highest.bit_length(), (-lowest - 1).bit_length() if lowest < 0 else 0))
+
     def holds(self, magnitude: int) -> bool:
         """Return whether sums up to `magnitude` stay inside."""
         return magnitude <= self.high
@@ -42,6 +47,26 @@ def accumulate_step(accumulator, addend, low, high, wraps):  # type: ignore[no-u
     if wraps:
         return (value - low) % (high - low + 1) + low, 1
     return (high if value > high else low), 1
+
+
+@compiled
+def prefix_extremes(x, w):  # type: ignore[no-untyped-def]
+    """Return (lowest, highest) int32 value, 0 included, of any sum on its way along k; x (M, K), w (K, N) int8.
+
+    127 * 127 * K stays below 2**31 for K <= 2**17.
+    """
+    width = w.shape[1]
+    sums, lowest, highest = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
+    for m in range(x.shape[0]):
+        sums[:] = 0
+        for k in range(x.shape[1]):
+            factor = np.int32(x[m, k])
+            for n in range(width):
+                value = np.int32(sums[n] + np.int32(factor * np.int32(w[k, n])))
+                sums[n] = value
+                lowest[n] = min(lowest[n], value)
+                highest[n] = max(highest[n], value)
+    return lowest.min(), highest.max()
 
 
 @compiled

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from hwsim.actions import MULTIPLY, WORD, Action, Actions, times, total
-from hwsim.compiled_numerics import attention_scale, compiled, dequantize_accumulator
+from hwsim.compiled_numerics import compiled
 from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step, exact_dot
+from ti_qat.artifact import numerics
 
 Array = np.ndarray[Any, Any]
 
@@ -30,38 +31,33 @@ def _dot(x, w, low, high, wraps, exact):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scores(query, key, scale, low, high, wraps, exact, out):  # type: ignore[no-untyped-def]
-    heads, size = out.shape[1], query.shape[2] // out.shape[1]
-    combined = scale * attention_scale(size)
+def _scores(query, key, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
+    heads, size = accumulators.shape[1], query.shape[2] // accumulators.shape[1]
     events = 0
-    for b in range(out.shape[0]):
+    for b in range(accumulators.shape[0]):
         for h in range(heads):
             first = h * size
-            for i in range(out.shape[2]):
-                for j in range(out.shape[3]):
-                    accumulator, event = _dot(
+            for i in range(accumulators.shape[2]):
+                for j in range(accumulators.shape[3]):
+                    accumulators[b, h, i, j], event = _dot(
                         query[b, i, first : first + size], key[b, j, first : first + size], low, high, wraps, exact
                     )
                     events += event
-                    out[b, h, i, j] = dequantize_accumulator(accumulator, combined)
     return events
 
 
 @compiled
-def _context(probabilities, value, scale, low, high, wraps, exact, out):  # type: ignore[no-untyped-def]
-    heads = probabilities.shape[1]
-    size = out.shape[2] // heads
+def _context(probabilities, value, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
+    size = accumulators.shape[2] // probabilities.shape[1]
     column = np.empty(value.shape[1], np.int8)
     events = 0
-    for b in range(out.shape[0]):
-        for h in range(heads):
-            for d in range(h * size, (h + 1) * size):
-                for k in range(column.shape[0]):
-                    column[k] = value[b, k, d]
-                for i in range(out.shape[1]):
-                    accumulator, event = _dot(probabilities[b, h, i], column, low, high, wraps, exact)
-                    events += event
-                    out[b, i, d] = dequantize_accumulator(accumulator, scale)
+    for b in range(accumulators.shape[0]):
+        for d in range(accumulators.shape[2]):
+            for k in range(column.shape[0]):
+                column[k] = value[b, k, d]
+            for i in range(accumulators.shape[1]):
+                accumulators[b, i, d], event = _dot(probabilities[b, d // size, i], column, low, high, wraps, exact)
+                events += event
     return events
 
 
@@ -69,14 +65,30 @@ def _limits(limits: AccumulatorRange, k: int) -> tuple[int, int, bool, bool]:
     return limits.low, limits.high, limits.wraps, limits.holds(CODE_MAGNITUDE * CODE_MAGNITUDE * k)
 
 
+def accumulate_scores(query: Array, key: Array, heads: int, limits: AccumulatorRange) -> tuple[Array, int]:
+    """Return (int32 sums (B, heads, S, S), overflow events) of int8 codes (B, S, H)."""
+    batch, tokens, hidden = query.shape
+    accumulators = np.empty((batch, heads, tokens, tokens), np.int32)
+    events = _scores(query, key, *_limits(limits, hidden // heads), accumulators)
+    return accumulators, int(events)
+
+
+def accumulate_context(probabilities: Array, value: Array, heads: int, limits: AccumulatorRange) -> tuple[Array, int]:
+    """Return (int32 sums (B, S, H), overflow events) of int8 codes (B, heads, S, S) and (B, S, H)."""
+    if probabilities.shape[1] != heads:
+        raise ValueError(f"probabilities have {probabilities.shape[1]} heads, expected {heads}")
+    accumulators = np.empty(value.shape, np.int32)
+    events = _context(probabilities, value, *_limits(limits, value.shape[1]), accumulators)
+    return accumulators, int(events)
+
+
 def scores(
     query: Array, query_scale: Array, key: Array, key_scale: Array, heads: int, limits: AccumulatorRange
 ) -> tuple[Array, int]:
     """Return (scaled scores float32 (B, heads, S, S), overflow events) of int8 codes (B, S, H)."""
-    batch, tokens, hidden = query.shape
-    out = np.empty((batch, heads, tokens, tokens), np.float32)
-    events = _scores(query, key, query_scale[0] * key_scale[0], *_limits(limits, hidden // heads), out)
-    return out, int(events)
+    accumulators, events = accumulate_scores(query, key, heads, limits)
+    scale = (query_scale[0] * key_scale[0]) * numerics.attention_scale(query.shape[2] // heads)
+    return accumulators.astype(np.float32) * scale, events
 
 
 def context(
@@ -88,12 +100,8 @@ def context(
     limits: AccumulatorRange,
 ) -> tuple[Array, int]:
     """Return (context float32 (B, S, H), overflow events) of codes (B, heads, S, S) and (B, S, H)."""
-    if probabilities.shape[1] != heads:
-        raise ValueError(f"probabilities have {probabilities.shape[1]} heads, expected {heads}")
-    out = np.empty(value.shape, np.float32)
-    scale = probabilities_scale[0] * value_scale[0]
-    events = _context(probabilities, value, scale, *_limits(limits, value.shape[1]), out)
-    return out, int(events)
+    accumulators, events = accumulate_context(probabilities, value, heads, limits)
+    return accumulators.astype(np.float32) * (probabilities_scale[0] * value_scale[0]), events
 
 
 def mac_actions(macs: int) -> Actions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
@@ -38,7 +39,10 @@ class Overflow(StrEnum):
 
 
 class Accelerator(BaseModel):
-    """One design point. Every field but `fixed`, the widths of the fixed profile, is required."""
+    """One design point. Required is what has no default; `fixed` are the widths of the fixed profile.
+
+    Without a number of banks a buffer has as many as never hold the array or the lanes up.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -55,6 +59,11 @@ class Accelerator(BaseModel):
     dram_bandwidth_bytes_per_s: Annotated[float, Field(gt=0, le=1e14)]
     dram_latency_ns: Annotated[float, Field(ge=0, le=1e6)]
     vector_lanes: Annotated[int, Field(ge=1, le=65536)]
+    vector_pipeline_cycles: Annotated[int, Field(ge=0, le=4096)] = 8
+    weight_buffer_banks: Annotated[int, Field(ge=1, le=65536)] | None = None
+    activation_buffer_banks: Annotated[int, Field(ge=1, le=65536)] | None = None
+    bank_ports: Annotated[int, Field(ge=1, le=4)] = 1
+    bank_bytes: Annotated[int, Field(ge=1, le=256)] = 8
     energy_tables: tuple[str, ...] = Field(min_length=1)
     fixed: FixedWidths = FixedWidths()
 
@@ -66,6 +75,21 @@ class Accelerator(BaseModel):
                 f"weight_buffer_bytes ({self.weight_buffer_bytes}) below two tiles of the array ({2 * tile_bytes})"
             )
         return self
+
+    @property
+    def weight_buffer_bytes_per_cycle(self) -> float:
+        """What the weight buffer's ports move in a cycle, read and written together."""
+        return (self.weight_buffer_banks or inf) * self.bank_ports * self.bank_bytes
+
+    @property
+    def activation_buffer_bytes_per_cycle(self) -> float:
+        """What the activation buffer's ports move in a cycle, read and written together."""
+        return (self.activation_buffer_banks or inf) * self.bank_ports * self.bank_bytes
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """Bytes of a partial sum in the activation buffer."""
+        return -(-self.accumulator_bits // 8)
 
     @property
     def accumulator_range(self) -> AccumulatorRange:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -105,7 +106,7 @@ def prices(accelerator: Accelerator) -> dict[Action, Price]:
         if name not in table_names():
             expected = f"tables out of {', '.join(table_names())}"
             raise SimulatorError(accelerator.name, "energy_tables", expected=expected, found=repr(name))
-        rows += parse_toml(_TABLES / f"{name}.toml", _TableFile).rows
+        rows += _rows(name)
     found = {}
     for action in Action:
         level = _LEVELS[action]
@@ -119,6 +120,11 @@ def prices(accelerator: Accelerator) -> dict[Action, Price]:
             size = accelerator.weight_buffer_bytes if kind == "weight" else accelerator.activation_buffer_bytes
             found[action] = _macro(rows, f"sram_{what}", size, accelerator)
     return found
+
+
+@cache
+def _rows(table: str) -> tuple[Row, ...]:
+    return parse_toml(_TABLES / f"{table}.toml", _TableFile).rows
 
 
 def _only(rows: list[Row], name: str, accelerator: Accelerator) -> Price:

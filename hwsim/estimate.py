@@ -7,13 +7,21 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from hwsim import energy, memory, timing
+from hwsim import energy, memory, pipeline, placement, tiling, timing
 from hwsim.actions import Action
 from hwsim.config import Accelerator
-from hwsim.workload import Work, workload
-from ti_qat.artifact.encoder import Encoder, OpKind
+from hwsim.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
+from hwsim.footprint import Memory, footprint
+from ti_qat.artifact.encoder import Encoder
 
-ASSUMPTIONS = (*timing.ASSUMPTIONS, *memory.ASSUMPTIONS, *energy.ASSUMPTIONS)
+ASSUMPTIONS = (
+    *timing.ASSUMPTIONS,
+    *tiling.ASSUMPTIONS,
+    *pipeline.ASSUMPTIONS,
+    *placement.ASSUMPTIONS,
+    *memory.ASSUMPTIONS,
+    *energy.ASSUMPTIONS,
+)
 
 
 class Split(BaseModel):
@@ -26,22 +34,31 @@ class Split(BaseModel):
     by_level: dict[str, float]
 
 
-class Memory(BaseModel):
-    """Bytes that the parameters take and that the longest sentence needs."""
+class TimelineEntry(BaseModel):
+    """One operation of the longest sentence, from its first cycle to the next operation's first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    parameter_bytes: int
-    ternary_linear_bytes: int
-    ternary_linear_weights: int
-    bits_per_linear_weight: float
-    word_embedding_bytes: int
-    other_parameter_bytes: int
-    weights_resident: bool
-    activation_peak_bytes: int
-    activations_fit: bool
-    activation_spilled_bytes: int
-    traffic_bytes_per_inference: dict[str, float]
+    operation: str
+    unit: str
+    layer: str
+    start_cycle: int
+    end_cycle: int
+    compute_cycles: int
+    buffer_stall_cycles: int
+    dram_stall_cycles: int
+    dram_read_bytes: int
+    dram_write_bytes: int
+
+
+class Timeline(BaseModel):
+    """The longest sentence's inference; `transfers` are (start cycle, end cycle, bytes read, bytes written) of DRAM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: int
+    operations: tuple[TimelineEntry, ...]
+    transfers: tuple[tuple[int, int, int, int], ...]
 
 
 class Estimate(BaseModel):
@@ -51,6 +68,7 @@ class Estimate(BaseModel):
 
     cycles_per_inference: float
     compute_cycles_per_inference: float
+    buffer_stall_cycles_per_inference: float
     dram_stall_cycles_per_inference: float
     latency_ms: float
     longest_latency_ms: float
@@ -62,6 +80,7 @@ class Estimate(BaseModel):
     actions_per_inference: dict[str, float]
     memory: Memory
     accelerator_peak_bytes: int
+    timeline: Timeline
 
 
 class _Sums:
@@ -78,26 +97,33 @@ class _Sums:
 
     def add(
         self,
-        step: Work,
-        moved: memory.Traffic,
-        taken: timing.OperationCycles,
+        planned: PlannedOperation,
+        taken: OperationTime,
         counted: Mapping[Action, float],
         spent: Mapping[energy.Level, float],
         sentences: int,
     ) -> None:
+        step = planned.work
         for way, name in (("unit", step.unit.value), ("layer", step.layer)):
-            self.cycles[way][name] += taken.total * sentences
+            self.cycles[way][name] += taken.cycles * sentences
             self.energy_pj[way][name] += sum(spent.values()) * sentences
-        self.cycles["level"]["compute"] += taken.compute * sentences
-        self.cycles["level"]["dram_stall"] += (taken.total - taken.compute) * sentences
         for level, picojoules in spent.items():
             self.energy_pj["level"][level.value] += picojoules * sentences
         for action, count in counted.items():
             self.actions[action.value] += count * sentences
-        for level_name, moved_bytes in moved.as_dict().items():
+        for level_name, moved_bytes in planned.moved.as_dict().items():
             self.traffic[level_name] += moved_bytes * sentences
         if step.gemm is not None:
             self.macs[step.unit.value] += step.gemm.macs * sentences
+
+    def add_levels(self, run: Schedule, latency_cycles: int, sentences: int) -> None:
+        """Add where an inference's cycles went; `latency_cycles` is what DRAM's latency alone costs."""
+        waited = sum(taken.dram_stall_cycles for taken in run.operations)
+        levels = self.cycles["level"]
+        levels["compute"] += sentences * sum(taken.compute_cycles for taken in run.operations)
+        levels["buffer_stall"] += sentences * sum(taken.buffer_stall_cycles for taken in run.operations)
+        levels["dram_bandwidth_stall"] += sentences * (waited - latency_cycles)
+        levels["dram_latency_stall"] += sentences * latency_cycles
 
 
 def estimate(
@@ -109,28 +135,23 @@ def estimate(
     """
     price = energy.prices(accelerator)
     histogram = Counter(int(length) for length in lengths)
-    first = timing.first_latency_cycles(accelerator)
     sums = _Sums()
     for tokens, sentences in sorted(histogram.items()):
-        steps = workload(encoder, tokens, nonzero)
-        moves = memory.traffic(encoder, steps, tokens, accelerator)
-        longest_cycles = first
-        for step, moved in zip(steps, moves, strict=True):
-            taken = timing.operation_cycles(step, moved, accelerator)
-            longest_cycles += taken.total
-            counted = energy.counted_actions(step, moved, taken.total, accelerator)
-            sums.add(step, moved, taken, counted, energy.energy_by_level_pj(counted, price), sentences)
-        sums.cycles["level"]["dram_latency"] += first * sentences
-        for way in ("unit", "layer"):
-            sums.cycles[way]["dram_latency"] += first * sentences
-    return _summarise(encoder, accelerator, sums, histogram, longest_cycles)
+        inference = Inference.of(encoder, tokens, nonzero)
+        planned, placed = plan_inference(inference, accelerator)
+        run = schedule(planned, accelerator)
+        for operation, taken in zip(planned, run.operations, strict=True):
+            counted = energy.counted_actions(operation.work, operation.moved, taken.cycles, accelerator)
+            sums.add(operation, taken, counted, energy.energy_by_level_pj(counted, price), sentences)
+        prompt = schedule(planned, accelerator, latency_cycles=0, keep_transfers=False)
+        sums.add_levels(run, run.cycles - prompt.cycles, sentences)
+    # The last one was the longest.
+    traffic = {name: value / histogram.total() for name, value in sums.traffic.items()}
+    described = footprint(inference, accelerator, planned, placed, traffic)
+    return _summarise(accelerator, sums, histogram.total(), described, _timeline(tokens, planned, run))
 
 
-def _summarise(
-    encoder: Encoder, accelerator: Accelerator, sums: _Sums, histogram: Counter[int], longest_cycles: int
-) -> Estimate:
-    count = histogram.total()
-
+def _summarise(accelerator: Accelerator, sums: _Sums, count: int, described: Memory, longest: Timeline) -> Estimate:
     def mean(totals: Mapping[str, float]) -> dict[str, float]:
         return {name: value / count for name, value in totals.items()}
 
@@ -138,13 +159,13 @@ def _summarise(
     cycles = sum(levels.values())
     energy_split = Split(**{f"by_{way}": mean(totals) for way, totals in sums.energy_pj.items()})
     macs = mean(sums.macs)
-    described = _memory(encoder, accelerator, max(histogram), mean(sums.traffic))
     return Estimate(
         cycles_per_inference=cycles,
         compute_cycles_per_inference=levels["compute"],
-        dram_stall_cycles_per_inference=levels["dram_stall"] + levels["dram_latency"],
+        buffer_stall_cycles_per_inference=levels["buffer_stall"],
+        dram_stall_cycles_per_inference=levels["dram_bandwidth_stall"] + levels["dram_latency_stall"],
         latency_ms=cycles / accelerator.clock_hz * 1e3,
-        longest_latency_ms=longest_cycles / accelerator.clock_hz * 1e3,
+        longest_latency_ms=longest.operations[-1].end_cycle / accelerator.clock_hz * 1e3,
         array_utilisation=sum(macs.values()) / (cycles * accelerator.array_rows * accelerator.array_columns),
         energy_pj_per_inference=sum(energy_split.by_level.values()),
         macs_per_inference=macs,
@@ -153,29 +174,28 @@ def _summarise(
         actions_per_inference=mean(sums.actions),
         memory=described,
         accelerator_peak_bytes=described.parameter_bytes + described.activation_peak_bytes,
+        timeline=longest,
     )
 
 
-def _memory(encoder: Encoder, accelerator: Accelerator, longest: int, traffic: dict[str, float]) -> Memory:
-    def stored(names: Iterable[str]) -> int:
-        return sum(memory.parameter_bytes(encoder, name) for name in names)
-
-    linears = encoder.of_kind(OpKind.TERNARY_LINEAR)
-    weights = sum(int(k) * int(n) for n, k in (encoder.parameters[op.inputs["weight_codes"]].shape for op in linears))
-    linear_bytes = stored(op.inputs[role] for op in linears for role in ("weight_codes", "weight_scale"))
-    words = stored(op.inputs[r] for op in encoder.of_kind(OpKind.EMBEDDING) for r in ("word_codes", "word_scale"))
-    everything = stored(encoder.parameters)
-    peak = max(memory.live_bytes(encoder, longest))
-    return Memory(
-        parameter_bytes=everything,
-        ternary_linear_bytes=linear_bytes,
-        ternary_linear_weights=weights,
-        bits_per_linear_weight=8 * linear_bytes / weights,
-        word_embedding_bytes=words,
-        other_parameter_bytes=everything - linear_bytes - words,
-        weights_resident=memory.weights_are_resident(encoder, accelerator),
-        activation_peak_bytes=peak,
-        activations_fit=peak <= accelerator.activation_buffer_bytes,
-        activation_spilled_bytes=max(0, peak - accelerator.activation_buffer_bytes),
-        traffic_bytes_per_inference=traffic,
+def _timeline(tokens: int, planned: tuple[PlannedOperation, ...], run: Schedule) -> Timeline:
+    entries = tuple(
+        TimelineEntry(
+            operation=operation.work.operation.name,
+            unit=operation.work.unit.value,
+            layer=operation.work.layer,
+            start_cycle=taken.start_cycle,
+            end_cycle=taken.end_cycle,
+            compute_cycles=taken.compute_cycles,
+            buffer_stall_cycles=taken.buffer_stall_cycles,
+            dram_stall_cycles=taken.dram_stall_cycles,
+            dram_read_bytes=operation.moved.dram_read,
+            dram_write_bytes=operation.moved.dram_write,
+        )
+        for operation, taken in zip(planned, run.operations, strict=True)
+    )
+    return Timeline(
+        tokens=tokens,
+        operations=entries,
+        transfers=tuple((t.start_cycle, t.end_cycle, t.read_bytes, t.write_bytes) for t in run.transfers),
     )

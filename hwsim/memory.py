@@ -1,26 +1,46 @@
-"""Bytes: what the parameters take, what lives at once, and what crosses each level of memory."""
+"""Bytes: what the parameters take in which format, and what an operation moves at each level of memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from math import ceil, prod
 
 import numpy as np
 
-from hwsim.config import Accelerator, Dataflow
-from hwsim.workload import Work, activation_shape
-from ti_qat.artifact.encoder import Encoder, Gemm, Operation, OpKind
+from hwsim.pipeline import Tile
+from hwsim.placement import activation_bytes
+from hwsim.workload import Work
+from ti_qat.artifact.encoder import Encoder, Operation, OpKind
 
 TERNARY_BITS = 2
 ASSUMPTIONS = (
     "Ternary weights take 2 bits each, every row padded to a whole byte; scales, biases and norms are float32.",
-    "Weights that do not fit the weight buffer are read from DRAM once every inference; if all fit, never again.",
+    "Weights that do not all fit the weight buffer are read from DRAM at every inference; if they fit, never again.",
     "The embedding tables stay in DRAM; the rows of a sentence's tokens are gathered for it.",
-    "Live activations beyond the activation buffer go to DRAM once and come back once.",
     "Partial sums that leave the array between two folds of K are written to the activation buffer and read back.",
-    "A unit that passes over its input several times reads it from the activation buffer every time.",
+    "A unit that passes over its input several times reads it from the activation buffer every time, from DRAM once.",
+    "What comes from DRAM is written to its buffer and read from there; what goes there is read from the buffer.",
 )
+
+
+class WeightFormat(StrEnum):
+    """How a ternary weight is stored; the accelerator's own is two bits."""
+
+    TWO_BITS = "2"
+    FIVE_TRITS_A_BYTE = "1.6"
+    INT8 = "8"
+
+    def row_bytes(self, width: int) -> int:
+        """Return the bytes of a row of `width` weights, padded to a whole byte."""
+        match self:
+            case WeightFormat.TWO_BITS:
+                return ceil(width * TERNARY_BITS / 8)
+            case WeightFormat.FIVE_TRITS_A_BYTE:
+                return ceil(width / 5)
+            case WeightFormat.INT8:
+                return width
 
 
 @dataclass(frozen=True)
@@ -39,124 +59,27 @@ class Traffic:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-@dataclass(frozen=True)
-class OperandReads:
-    """Bits that a GEMM's operands and partial sums move between buffers and array."""
-
-    input_read_bits: int
-    weight_read_bits: int
-    partial_sum_write_bits: int
-    partial_sum_read_bits: int
-
-
-def parameter_bytes(encoder: Encoder, name: str) -> int:
+def parameter_bytes(encoder: Encoder, name: str, stored_as: WeightFormat = WeightFormat.TWO_BITS) -> int:
     """Return the bytes of one parameter as the accelerator stores it."""
     spec = encoder.parameters[name]
     sizes = [int(size) for size in spec.shape]
     if spec.ternary:
-        return prod(sizes[:-1]) * ceil(sizes[-1] * TERNARY_BITS / 8)
+        return prod(sizes[:-1]) * stored_as.row_bytes(sizes[-1])
     return prod(sizes) * np.dtype(spec.dtype).itemsize
 
 
-def operand_reads(gemm: Gemm, weight_bits: int, accelerator: Accelerator) -> OperandReads:
-    """Return what one GEMM (all `count` of them) moves under the accelerator's dataflow.
-
-    WS keeps weights and re-reads inputs for every column tile; IS the reverse; OS re-reads both and
-    never spills a partial sum. The same counts as SCALE-Sim's, but for its surplus OS output writes.
-    """
-    rows, columns = accelerator.array_rows, accelerator.array_columns
-    inputs, weights, outputs = gemm.m * gemm.k, gemm.n * gemm.k, gemm.m * gemm.n
-    folds = ceil(gemm.k / rows)
-    match accelerator.dataflow:
-        case Dataflow.WEIGHT_STATIONARY:
-            inputs *= ceil(gemm.n / columns)
-        case Dataflow.INPUT_STATIONARY:
-            weights *= ceil(gemm.m / columns)
-        case Dataflow.OUTPUT_STATIONARY:
-            inputs, weights, folds = inputs * ceil(gemm.n / columns), weights * ceil(gemm.m / rows), 1
-    partial_sums = outputs * (folds - 1) * 8 * ceil(accelerator.accumulator_bits / 8)
-    return OperandReads(
-        input_read_bits=8 * inputs * gemm.count,
-        weight_read_bits=weight_bits * weights * gemm.count,
-        partial_sum_write_bits=partial_sums * gemm.count,
-        partial_sum_read_bits=partial_sums * gemm.count,
-    )
+def table_names(encoder: Encoder) -> frozenset[str]:
+    """Return the parameters of the embedding, of which an inference gathers rows."""
+    return frozenset(name for op in encoder.of_kind(OpKind.EMBEDDING) for name in op.inputs.values())
 
 
-def activation_bytes(encoder: Encoder, name: str, tokens: int) -> int:
-    """Return the bytes of one activation for a sentence of `tokens` tokens."""
-    return prod(activation_shape(encoder, name, tokens)) * np.dtype(encoder.activations[name].dtype).itemsize
-
-
-def live_bytes(encoder: Encoder, tokens: int) -> tuple[int, ...]:
-    """Return, for every operation, the bytes of all activations that must exist while it runs."""
-    born = dict.fromkeys(encoder.graph_inputs, 0)
-    last_use: dict[str, int] = {}
-    for index, op in enumerate(encoder.operations):
-        for name in op.outputs:
-            born[name] = last_use[name] = index
-        for name in op.inputs.values():
-            if name in born:
-                last_use[name] = index
-    change = [0] * (len(encoder.operations) + 1)
-    for name, first in born.items():
-        size = activation_bytes(encoder, name, tokens)
-        change[first] += size
-        change[last_use.get(name, first) + 1] -= size
-    return tuple(int(live) for live in np.cumsum(change[:-1]))
-
-
-def stationary_bytes(encoder: Encoder) -> int:
+def stationary_bytes(encoder: Encoder, stored_as: WeightFormat = WeightFormat.TWO_BITS) -> int:
     """Return the bytes of all parameters but the embedding tables."""
-    tables = {name for op in encoder.of_kind(OpKind.EMBEDDING) for name in op.inputs.values()}
-    return sum(parameter_bytes(encoder, name) for name in encoder.parameters if name not in tables)
+    tables = table_names(encoder)
+    return sum(parameter_bytes(encoder, name, stored_as) for name in encoder.parameters if name not in tables)
 
 
-def weights_are_resident(encoder: Encoder, accelerator: Accelerator) -> bool:
-    """Return whether everything but the embedding tables stays in the weight buffer for good."""
-    return stationary_bytes(encoder) <= accelerator.weight_buffer_bytes
-
-
-def traffic(encoder: Encoder, work: tuple[Work, ...], tokens: int, accelerator: Accelerator) -> tuple[Traffic, ...]:
-    """Return the bytes that every operation of one sentence moves."""
-    resident = weights_are_resident(encoder, accelerator)
-    spilled = [max(0, live - accelerator.activation_buffer_bytes) for live in live_bytes(encoder, tokens)]
-    spilled[-1] = 0  # the logits leave the chip, so nothing is put away for later
-    return tuple(
-        _operation_traffic(encoder, step, tokens, accelerator, resident, (max(0, now - before), max(0, before - now)))
-        for step, before, now in zip(work, (0, *spilled[:-1]), spilled, strict=True)
-    )
-
-
-def _operation_traffic(
-    encoder: Encoder, step: Work, tokens: int, accelerator: Accelerator, resident: bool, spill: tuple[int, int]
-) -> Traffic:
-    op, (spill_out, spill_back) = step.operation, spill
-    fetched = _fetched_bytes(encoder, op, tokens)
-    streamed = fetched if op.kind is OpKind.EMBEDDING or not resident else 0
-    written = sum(activation_bytes(encoder, name, tokens) for name in op.outputs)
-    read, weight_read = _read_bytes(encoder, step, tokens), fetched
-    if step.gemm is not None:
-        ternary = op.kind is OpKind.TERNARY_LINEAR
-        reads = operand_reads(step.gemm, TERNARY_BITS if ternary else 8, accelerator)
-        read = ceil((reads.input_read_bits + reads.partial_sum_read_bits) / 8)
-        written += reads.partial_sum_write_bits // 8
-        if ternary:
-            matrix = parameter_bytes(encoder, op.inputs["weight_codes"])
-            weight_read = fetched - matrix + ceil(reads.weight_read_bits / 8)
-        else:
-            read += reads.weight_read_bits // 8
-    return Traffic(
-        dram_read=streamed + spill_back,
-        dram_write=spill_out,
-        weight_buffer_read=weight_read,
-        weight_buffer_write=streamed,
-        activation_buffer_read=read + spill_out,
-        activation_buffer_write=written + spill_back,
-    )
-
-
-def _fetched_bytes(encoder: Encoder, op: Operation, tokens: int) -> int:
+def fetched_bytes(encoder: Encoder, op: Operation, tokens: int) -> int:
     """Return the bytes of parameters that an operation needs: all of them, or the rows it gathers."""
     parameters: Mapping[str, str] = {role: name for role, name in op.inputs.items() if name in encoder.parameters}
     if op.kind is not OpKind.EMBEDDING:
@@ -169,10 +92,47 @@ def _fetched_bytes(encoder: Encoder, op: Operation, tokens: int) -> int:
     return gathered
 
 
-def _read_bytes(encoder: Encoder, step: Work, tokens: int) -> int:
-    """Return the bytes of activations that a unit other than the array reads."""
+@dataclass(frozen=True)
+class Demand:
+    """What an operation moves on any accelerator, in bytes.
+
+    Parameters that it needs, of them the matrix of ternary weights; activations that a unit other
+    than the array reads from the buffer, and those that the operation makes.
+    """
+
+    parameters: int
+    matrix: int
+    read: int
+    written: int
+
+
+def demand(encoder: Encoder, step: Work, tokens: int) -> Demand:
+    """Return the demand of one operation of a sentence of `tokens` tokens."""
     op = step.operation
-    if op.kind is OpKind.FIRST_TOKEN:
-        return sum(activation_bytes(encoder, name, tokens) for name in op.outputs)
-    names = [name for name in op.inputs.values() if name in encoder.activations]
-    return step.passes * sum(activation_bytes(encoder, name, tokens) for name in names)
+    made = sum(activation_bytes(encoder, name, tokens) for name in op.outputs)
+    used = sum(activation_bytes(encoder, name, tokens) for name in op.inputs.values() if name in encoder.activations)
+    return Demand(
+        parameters=fetched_bytes(encoder, op, tokens),
+        matrix=parameter_bytes(encoder, op.inputs["weight_codes"]) if op.kind is OpKind.TERNARY_LINEAR else 0,
+        read=made if op.kind is OpKind.FIRST_TOKEN else step.passes * used,
+        written=made,
+    )
+
+
+def traffic(step: Work, needs: Demand, tiles: Tile) -> Traffic:
+    """Return the bytes that one operation moves; `tiles` is the sum of its tiles."""
+    read, weight_read, operands = needs.read, needs.parameters, ceil(tiles.weight_read_bits / 8)
+    if step.gemm is not None:
+        read = tiles.input_read_bytes + tiles.partial_sum_read_bytes
+        if needs.matrix:
+            weight_read += operands - needs.matrix
+        else:
+            read += operands
+    return Traffic(
+        dram_read=tiles.fetched_bytes,
+        dram_write=tiles.output_bytes,
+        weight_buffer_read=weight_read,
+        weight_buffer_write=tiles.weight_bytes,
+        activation_buffer_read=read + tiles.output_bytes,
+        activation_buffer_write=needs.written + tiles.partial_sum_write_bytes + tiles.input_bytes,
+    )

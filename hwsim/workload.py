@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -113,11 +114,27 @@ def _actions(
     tokens: int,
 ) -> Actions:
     elements, width = prod(output), output[-1]
-    rows = elements // width
     if gemm is None:
         source = activation_shape(encoder, next(iter(op.inputs.values())), tokens)
-        return _ACTIONS[op.kind](rows, width, source[-1])
+        return _unit_actions(op.kind, elements // width, width, source[-1])
     if op.kind is OpKind.TERNARY_LINEAR:
-        array = ternary_mac.mac_actions(gemm.m, nonzero[op.name], gemm.k * gemm.n - nonzero[op.name])
-        return total(array, ternary_mac.output_actions(elements))
-    return total(int8_mac.mac_actions(gemm.macs), int8_mac.output_actions(elements))
+        return _ternary_actions(gemm.m, nonzero[op.name], gemm.k * gemm.n - nonzero[op.name], elements)
+    return _int8_actions(gemm.macs, elements)
+
+
+# Layers repeat each other, and what these return is only read.
+
+
+@lru_cache(maxsize=4096)
+def _unit_actions(kind: OpKind, rows: int, width: int, input_width: int) -> Actions:
+    return _ACTIONS[kind](rows, width, input_width)
+
+
+@lru_cache(maxsize=4096)
+def _ternary_actions(m: int, nonzero: int, zero: int, elements: int) -> Actions:
+    return total(ternary_mac.mac_actions(m, nonzero, zero), ternary_mac.output_actions(elements))
+
+
+@lru_cache(maxsize=4096)
+def _int8_actions(macs: int, elements: int) -> Actions:
+    return total(int8_mac.mac_actions(macs), int8_mac.output_actions(elements))

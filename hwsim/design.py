@@ -1,0 +1,102 @@
+"""One design point from the shape of a model alone: no artifact, no value, no report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hwsim import energy
+from hwsim.actions import Action
+from hwsim.config import Accelerator
+from hwsim.errors import SimulatorError
+from hwsim.execution import Inference, plan_inference, schedule
+from ti_qat.artifact.encoder import OpKind, build_encoder
+from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
+
+STATIC_SCALES = Quantization(
+    linear_weights=Granularity.PER_ROW,
+    word_embedding=Granularity.PER_ROW,
+    activations=ActivationScaling.STATIC,
+)
+BERT_BASE = EncoderShape(
+    family="bert",
+    layers=12,
+    hidden=768,
+    heads=12,
+    feed_forward=3072,
+    vocabulary=30522,
+    positions=512,
+    token_types=2,
+    labels=2,
+)
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """What one inference costs: the figures of hwsim.estimate for a sentence of that length."""
+
+    cycles: int
+    compute_cycles: int
+    dram_read_bytes: int
+    dram_write_bytes: int
+    weight_buffer_bytes: int
+    activation_buffer_bytes: int
+    energy_pj: float
+    energy_pj_by_level: dict[str, float]
+    latency_ms: float
+    weights_resident: bool
+    activations_fit: bool
+
+
+def evaluate_design(
+    shape: EncoderShape,
+    accelerator: Accelerator,
+    tokens: int,
+    nonzero_fraction: float,
+    quantization: Quantization = STATIC_SCALES,
+) -> DesignPoint:
+    """Return cycles, bytes and energy of a sentence of `tokens` tokens.
+
+    `nonzero_fraction` of every linear's ternary weights are taken to be nonzero; the buffers' bytes are
+    read and written ones together. The same model as `ti-qat simulate`, in milliseconds.
+    Raises SimulatorError where a price is missing, tokens exceed the positions or the fraction is none.
+    """
+    if not 0 <= nonzero_fraction <= 1:
+        raise SimulatorError("design", "nonzero_fraction", expected="0 to 1", found=str(nonzero_fraction))
+    if not 1 <= tokens <= shape.positions:
+        raise SimulatorError("design", "tokens", expected=f"1 to {shape.positions}", found=str(tokens))
+    inference = _inference(shape, quantization, tokens, nonzero_fraction)
+    planned, placement = plan_inference(inference, accelerator)
+    run = schedule(planned, accelerator, keep_transfers=False)
+    actions: defaultdict[Action, float] = defaultdict(float)
+    for operation, taken in zip(planned, run.operations, strict=True):
+        for action, count in energy.counted_actions(operation.work, operation.moved, taken.cycles, accelerator).items():
+            actions[action] += count
+    spent = energy.energy_by_level_pj(actions, energy.prices(accelerator))
+    moved = [operation.moved for operation in planned]
+    return DesignPoint(
+        cycles=run.cycles,
+        compute_cycles=sum(taken.compute_cycles for taken in run.operations),
+        dram_read_bytes=sum(m.dram_read for m in moved),
+        dram_write_bytes=sum(m.dram_write for m in moved),
+        weight_buffer_bytes=sum(m.weight_buffer_read + m.weight_buffer_write for m in moved),
+        activation_buffer_bytes=sum(m.activation_buffer_read + m.activation_buffer_write for m in moved),
+        energy_pj=sum(spent.values()),
+        energy_pj_by_level={level.value: picojoules for level, picojoules in spent.items()},
+        latency_ms=run.cycles / accelerator.clock_hz * 1e3,
+        weights_resident=inference.stationary_bytes <= accelerator.weight_buffer_bytes,
+        activations_fit=not placement.in_dram,
+    )
+
+
+@lru_cache(maxsize=64)
+def _inference(shape: EncoderShape, quantization: Quantization, tokens: int, nonzero_fraction: float) -> Inference:
+    """Describe a sentence once for all accelerators."""
+    encoder = build_encoder(shape, quantization)
+    weights = {
+        op.name: int(n) * int(k)
+        for op in encoder.of_kind(OpKind.TERNARY_LINEAR)
+        for n, k in (encoder.parameters[op.inputs["weight_codes"]].shape,)
+    }
+    return Inference.of(encoder, tokens, {name: round(nonzero_fraction * count) for name, count in weights.items()})

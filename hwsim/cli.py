@@ -97,8 +97,8 @@ def _fixed_line(found: FixedFindings) -> str:
     flips = "" if found.label_flips is None else f", {found.label_flips} labels flipped"
     widest = max(found.needed_accumulator_bits.items(), key=lambda item: item[1])
     return (
-        f"fixed profile: {found.score_loss_points:.2f} points lost to the exact profile's {found.exact_score:.4f}{flips}; "
-        f"logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
+        f"fixed profile: {found.score_loss_points:.2f} points lost to the exact profile's {found.exact_score:.4f}"
+        f"{flips}; logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
         f"{widest[1]} bits of accumulator overflow nowhere (most at {widest[0]})"
     )
 

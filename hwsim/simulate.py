@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,7 +23,6 @@ from hwsim.datapath import Datapath
 from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
 from hwsim.fixed_simulation import FixedFindings, FixedRun
-from hwsim.trace import TRACE_FILE, trace
 from hwsim.trace import TRACE_FILE, trace
 from hwsim.workload import nonzero_weights
 from ti_qat.artifact.atomic import whole_directory
@@ -259,8 +257,6 @@ def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:
     """Write simulation.json, trace.json, logits.safetensors and codes.safetensors, whole or not at all."""
     with whole_directory(out_dir, SIMULATION_FILE) as fresh:
         (fresh / SIMULATION_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        timeline = trace(report.estimate.timeline, report.accelerator.clock_hz, report.accelerator.name)
-        (fresh / TRACE_FILE).write_text(json.dumps(timeline) + "\n", encoding="utf-8")
         timeline = trace(report.estimate.timeline, report.accelerator.clock_hz, report.accelerator.name)
         (fresh / TRACE_FILE).write_text(json.dumps(timeline) + "\n", encoding="utf-8")
         save_file({"logits": values.logits}, fresh / LOGITS_FILE)

@@ -23,6 +23,7 @@ from hwsim.datapath import Datapath
 from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
 from hwsim.fixed_simulation import FixedFindings, FixedRun
+from hwsim.golden import GoldenAgreement, golden_agreement
 from hwsim.trace import TRACE_FILE, trace
 from hwsim.workload import nonzero_weights
 from ti_qat.artifact.atomic import whole_directory
@@ -50,20 +51,6 @@ class Profile(StrEnum):
 
     EXACT = "exact"
     FIXED = "fixed"
-
-
-class GoldenAgreement(BaseModel):
-    """Distance from what the producer's own model computed on the `rows` golden rows.
-
-    `label_agreement` is None for a regression.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int
-    hidden_state_max_abs_difference: dict[str, float]
-    logits_max_abs_difference: float
-    label_agreement: float | None
 
 
 class Simulation(BaseModel):
@@ -213,7 +200,7 @@ def _report(
         score=score(metric, split.labels[:rows], predictions(metric, values.logits)),
         label_agreement=label_agreement(metric, values.logits, split.logits[:rows]),
         logits_max_abs_difference=largest_difference(values.logits, split.logits[:rows]),
-        golden=_golden(artifact, values),
+        golden=golden_agreement(artifact, values.hidden, values.logits),
         zero_weight_fraction=zero_weight_fraction,
         overflow_events=values.overflows.total(),
         overflow_events_by_operation=dict(sorted(values.overflows.items())),
@@ -232,25 +219,6 @@ def _report(
         peak_rss_bytes=peak_rss_bytes(),
     )
     return report, values
-
-
-def _golden(artifact: Artifact, values: Values) -> GoldenAgreement | None:
-    split = artifact.evaluation
-    rows = len(next(iter(values.hidden.values()), ()))
-    if rows == 0:
-        return None
-    logits, expected = values.logits[:rows], split.logits[:rows]
-    valid = np.arange(split.input_ids.shape[1]) < split.lengths[:rows, None]
-    differences = {
-        name: float(np.max(np.abs(states - split.golden[name][:rows])[valid], initial=0.0))
-        for name, states in values.hidden.items()
-    }
-    return GoldenAgreement(
-        rows=rows,
-        hidden_state_max_abs_difference=differences,
-        logits_max_abs_difference=largest_difference(logits, expected),
-        label_agreement=label_agreement(artifact.header.task.metric, logits, expected),
-    )
 
 
 def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:

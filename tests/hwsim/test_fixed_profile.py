@@ -22,6 +22,7 @@ from hwsim.fixed_actions import FIXED_ACTIONS, integer_unit_energy_pj
 from hwsim.fixed_datapath import FixedDatapath
 from hwsim.fixed_point import real_values
 from hwsim.fixed_program import LOWERINGS, REFUSED, lower
+from hwsim.report import Agreement, StageFigures, Stages, Summary, render
 from hwsim.simulate import Profile, simulate
 from hwsim.units.accumulator import AccumulatorRange
 from hwsim.widths import Approximation, FixedWidths, Rounding
@@ -214,6 +215,24 @@ def test_integer_units_are_counted_by_hand_for_one_sentence(artifact: Artifact) 
     assert set(spent) == {op.kind.value for op in artifact.encoder.operations}
     twice = integer_unit_energy_pj(artifact.encoder, accelerator, [9, 9])
     assert twice == pytest.approx(spent)
+
+
+def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:
+    figures = StageFigures()
+    summary = Summary(
+        schema_version=1,
+        stages=Stages(teacher=figures, student=figures, simulated=figures, deployed=figures),
+        agreement=Agreement(**dict.fromkeys(Agreement.model_fields)),
+        energy_pj_per_inference=1.0,
+        cycles_per_inference=1.0,
+    )
+    report, _ = simulate(artifact, edge(), profile=Profile.FIXED)
+    page = render(summary, report, {})
+    assert report.fixed is not None
+    assert f"{report.fixed.signal_to_noise_db['layers.1.attention.scores']:.1f} dB" in page
+    assert f"{report.fixed.needed_accumulator_bits['layers.0.feed_forward.down']} bits</td>" in page
+    exact, _ = simulate(artifact, edge())
+    assert "Integers alone" not in render(summary, exact, {})
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ class _TernaryProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x_codes, x_scale, w_codes, scale, bias, result = ctx.saved_tensors
         rows = grad.flatten(0, -2)  # one matrix: queries, keys and values come back in strides of their heads
-        one_scale = x_scale.numel() == 1  # it can then scale the smaller operand, or the result
+        # It can then scale the smaller operand, or the result. A single token has one too, but in its own shape.
+        one_scale = x_scale.ndim == 1
         grad_codes = grad_scale = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             scaled = rows if one_scale else rows * scale.flatten(0, -2)

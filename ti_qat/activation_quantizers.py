@@ -131,6 +131,12 @@ class MovingAverageQuantizer(FixedQuantizer):
         super().__init__(bits, maximum_of_magnitudes, _moving_average)
         self.register_buffer("last_maximum", torch.full((1,), -1.0))
 
+    def observe(self, x: Tensor) -> None:
+        """Keep the maximum of `x`, unless it comes again at once."""
+        maximum = maximum_of_magnitudes(x)
+        if not self._observed or maximum != self._observed[-1]:
+            self._observed.append(maximum)
+
     def scale_of(self, x: Tensor) -> Tensor:
         """Return the scale, shape (1,); in training it moves by one batch first."""
         if self.training:

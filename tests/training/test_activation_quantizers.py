@@ -151,6 +151,12 @@ def test_a_moving_range_equals_a_loop_and_stands_still_outside_training(bits, co
         assert torch.equal(evaluated.scale, in_training.scale)
 
 
+def test_a_range_that_is_asked_for_by_query_key_and_value_is_calibrated_once_a_batch():
+    seen = batches(4)
+    thrice = [batch for batch in seen for _ in range(3)]
+    assert calibrated(ActivationRange.EMA, 8, thrice).scale == calibrated(ActivationRange.EMA, 8, seen).scale
+
+
 def test_two_passes_may_be_differentiated_after_the_second_has_moved_the_range():
     quantizer = calibrated(ActivationRange.EMA).train()
     x = torch.randn(4, 37, requires_grad=True)

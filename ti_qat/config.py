@@ -158,10 +158,7 @@ class QuantizerSettings(Settings):
         for name, values in held.items():
             if (found := getattr(self, name)) not in values:
                 expected = " or ".join(str(value) for value in values)
-                raise ConfigurationError(
-                    f"{name}: expected {expected} to be exported, found {found};"
-                    " set exportable=false to train it nevertheless"
-                )
+                raise ConfigurationError(f"{name}: expected {expected} to be exported, found {found}")
         return Quantization(
             linear_weights=self.linear_weights,
             word_embedding=self.word_embedding,
@@ -229,9 +226,11 @@ def configure(model: type[Config], overrides: Sequence[str], task_name: str) -> 
             raise ConfigurationError(f"--set {override}: expected key=value")
         if key not in model.model_fields:
             raise ConfigurationError(f"--set {key}: unknown setting; known: {', '.join(model.model_fields)}")
-        values[key] = parse_value(text)
+        # TOML has no null, and what a preset sets must be possible to take back.
+        is_absent = text == "none" and model.model_fields[key].default is None
+        values[key] = None if is_absent else parse_value(text)
     try:
-        return model.model_validate(preset_settings(values.get("preset"), model.model_fields, task_name) | values)
+        return model.model_validate(preset_settings(values, model.model_fields, task_name) | values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -82,6 +82,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     if model.student is None:
         raise TrainingError(f"{student_dir}: expected a student, found a teacher")
     require_exportable(model.model.config)
+    quantization = model.student.quantizers.exported()
     task = task or model.trained.task
     model_directory.require_same_labels(task, model)
     rows = tokenized(
@@ -94,7 +95,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
         out,
         task=task.describe(),
         encoder=encoder_shape(model.model),
-        quantization=model.student.quantizers.exported(),
+        quantization=quantization,
         tokenization=Tokenization(max_length=model.trained.max_length, pad_token_id=model.processor.pad_token_id),
         provenance=_provenance(model.trained, model.student),
         parameters=parameters_of(model.model),

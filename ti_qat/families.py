@@ -174,8 +174,7 @@ def require_exportable(config: PreTrainedConfig) -> None:
     if family.obstacle is not None:
         exportable = ", ".join(name for name, other in FAMILIES.items() if other.obstacle is None)
         raise UnsupportedModelError(
-            f"model family '{config.model_type}' cannot be exported yet ({family.obstacle}); exported: {exportable};"
-            " set exportable=false to train it nevertheless"
+            f"model family '{config.model_type}' cannot be exported yet ({family.obstacle}); exported: {exportable}"
         )
     _require(config, EXPORTED_SETTINGS, "to be exported")
 

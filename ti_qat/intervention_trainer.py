@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from ti_qat.config import Precision, StudentConfig
 from ti_qat.distillation import DistillationLoss, Observation, distillation_loss
-from ti_qat.families import family_of
 from ti_qat.intervention import AttentionRecorder, TeacherIntervention
 from ti_qat.layers import set_blend
 from ti_qat.schedules import GradualLambda, Schedule, phase
@@ -40,7 +39,6 @@ class InterventionTrainer(ResumableTrainer):
         self._student = model
         self._teacher = teacher.to(self.args.device).eval().requires_grad_(False)
         self._schedule, self._gradual_lambda, self._settings = schedule, gradual_lambda, config
-        self._causal = family_of(model.config).causal
         self._teacher_recorder, self._student_recorder = AttentionRecorder(self._teacher), AttentionRecorder(model)
         self._intervention = TeacherIntervention(model)
         self._sums: dict[str, Tensor] = {}

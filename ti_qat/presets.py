@@ -64,14 +64,17 @@ _STUDENT: dict[str, Any] = {
 _STUDENT_OF_TASK: dict[str, dict[str, Any]] = {"cola": {"batch_size": 16, "intervention_steps": 120}}
 
 
-def preset_settings(preset: object, fields: Mapping[str, Any], task_name: str) -> dict[str, Any]:
-    """Return the settings of `preset` for a model with `fields`, on a GLUE task or any other.
+def preset_settings(given: Mapping[str, object], fields: Mapping[str, Any], task_name: str) -> dict[str, Any]:
+    """Return the settings of the preset among those `given`, for a model with `fields`, on a GLUE task or any other.
 
     A student is told from a teacher by its fields: the length of texts is the teacher's to set. What is no
     preset has no settings; whoever validates `preset` says so.
     """
-    if preset != Preset.REPRO:
+    if given.get("preset") != Preset.REPRO:
         return {}
     if "max_length" in fields:
         return _TEACHER | _TEACHER_OF_TASK.get(task_name, {})
-    return _STUDENT | _STUDENT_OF_TASK.get(task_name, {})
+    student = _STUDENT | _STUDENT_OF_TASK.get(task_name, {})
+    if "intervention_fraction" in given:
+        del student["intervention_steps"]  # it would win over the fraction that was asked for
+    return student

@@ -21,7 +21,7 @@ from ti_qat.artifact.atomic import require_replaceable, whole_directory, write_w
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.data import training_order
 from ti_qat.distillation import require_served
-from ti_qat.errors import ConfigurationError, TaskError, TrainingError
+from ti_qat.errors import ConfigurationError, TaskError, TrainingError, UnsupportedModelError
 from ti_qat.families import longest_input, require_exportable
 from ti_qat.intervention_trainer import InterventionTrainer
 from ti_qat.model_card import write_card
@@ -102,14 +102,13 @@ def train(
     _prepare_process(config)
     teacher = model_directory.load_teacher(teacher_dir)
     if config.exportable:
-        require_exportable(teacher.model.config)
-        config.quantizers().exported()
+        _require_exportable(teacher.model, config)
     if method.distils:
         require_served(config, is_language_model=teacher.model.can_generate())
     model_directory.require_same_labels(task, teacher)
     splits = _read_splits(task, data_dir, teacher.processor, teacher.trained.max_length)
-    intervened_steps = steps_of_intervention(config, total_steps(config, len(splits.train)))
-    schedule = schedule_for(method, intervened_steps, config.seed)
+    steps = total_steps(config, len(splits.train))
+    schedule = schedule_for(method, steps_of_intervention(config, steps) if method.intervenes else 0, config.seed)
     student = make_student(teacher.model, config.quantizers())
     set_dropout(student, config.dropout)
     objective = objective_of(task)
@@ -124,6 +123,15 @@ def train(
         trainer.run()
         model = TrainedModel(student, teacher.processor, trained, description)
         return _finish(trainer, model, splits, work_dir, str(teacher_dir), out)
+
+
+def _require_exportable(teacher: PreTrainedModel, config: StudentConfig) -> None:
+    """Raise `UnsupportedModelError` or `ConfigurationError`, with the way out, where no artifact holds the student."""
+    try:
+        require_exportable(teacher.config)
+        config.quantizers().exported()
+    except (UnsupportedModelError, ConfigurationError) as error:
+        raise type(error)(f"{error}; set exportable=false to train it nevertheless") from error
 
 
 def _student_trainer(

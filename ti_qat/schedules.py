@@ -39,6 +39,11 @@ class Method(StrEnum):
         """Whether the teacher's values enter the loss."""
         return self is not Method.NONE
 
+    @property
+    def intervenes(self) -> bool:
+        """Whether the teacher's values enter the student's attention."""
+        return self.value.startswith("ti-")
+
 
 class Schedule(Protocol):
     """Says where the teacher intervenes at a step."""

@@ -67,6 +67,27 @@ def test_explicit_settings_win_in_any_order():
     assert same_as_default.dropout == 0.0
 
 
+def test_what_a_preset_sets_can_be_taken_back():
+    fraction = configure(StudentConfig, ["preset=repro", "intervention_fraction=0.5"], "cola")
+    assert (fraction.intervention_fraction, fraction.intervention_steps) == (0.5, None)
+    unclipped = configure(StudentConfig, ["preset=repro", "weight_clip=none", "activation_clip=none"], "cola")
+    assert (unclipped.weight_clip, unclipped.activation_clip) == (None, None)
+    with pytest.raises(ConfigurationError, match=r"epochs: .*, found 'none'"):
+        configure(StudentConfig, ["epochs=none"], "cola")
+
+
+def test_a_run_refuses_a_student_that_it_could_not_export(tmp_path):
+    (tmp_path / "run.toml").write_text('[task]\nname = "cola"\n[student]\nsettings = { preset = "repro" }\n')
+    with pytest.raises(
+        ConfigurationError, match=r"student\.settings: activations: expected static or dynamic_"
+    ):
+        read_configuration(tmp_path / "run.toml")
+    per_token = "student.settings.activations=dynamic_per_token"
+    with pytest.raises(ConfigurationError, match=r"student\.settings: exportable: expected true in a run, .*false"):
+        read_configuration(tmp_path / "run.toml", [per_token])
+    read_configuration(tmp_path / "run.toml", [per_token, "student.settings.exportable=true"])
+
+
 def test_an_unknown_preset_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="preset: Input should be 'clean' or 'repro', found 'papr'"):
         configure(StudentConfig, ["preset=papr"], "cola")
@@ -142,6 +163,12 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_2(inputs, tmp_path, 
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["kd", "none", "gradual-lambda"])
+def test_steps_of_intervention_mean_nothing_to_a_method_without(inputs, tmp_path, method):
+    result = train(inputs, tmp_path / "student", "intervention_steps=1000", "epochs=0.2", *SHORT[1:], method=method)
+    assert result.exit_code == 0, result.output
 
 
 def test_gradual_lambda_blends_by_the_global_step(inputs, tmp_path, monkeypatch):

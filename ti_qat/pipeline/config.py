@@ -95,10 +95,19 @@ def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfigur
         ("student", config.student.settings, StudentConfig),
     ):
         try:
-            configure(model, as_settings(settings), config.task.name)
+            found = configure(model, as_settings(settings), config.task.name)
+            if isinstance(found, StudentConfig):
+                _require_exportable(found)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: {section}.settings: {error}") from error
     return config
+
+
+def _require_exportable(student: StudentConfig) -> None:
+    """Raise `ConfigurationError` where the run would train a student, only to fail at its export."""
+    student.quantizers().exported()
+    if not student.exportable:
+        raise ConfigurationError("exportable: expected true in a run, which exports its student, found false")
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -10,7 +10,7 @@ from hwsim import energy
 from hwsim.actions import Action
 from hwsim.config import Accelerator
 from hwsim.errors import SimulatorError
-from hwsim.execution import Inference, plan_inference, schedule
+from hwsim.execution import Inference, PlannedOperation, Schedule, plan_inference, schedule
 from ti_qat.artifact.encoder import OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 
@@ -69,10 +69,7 @@ def evaluate_design(
     inference = _inference(shape, quantization, tokens, nonzero_fraction)
     planned, placement = plan_inference(inference, accelerator)
     run = schedule(planned, accelerator, keep_transfers=False)
-    actions: defaultdict[Action, float] = defaultdict(float)
-    for operation, taken in zip(planned, run.operations, strict=True):
-        for action, count in energy.counted_actions(operation.work, operation.moved, taken.cycles, accelerator).items():
-            actions[action] += count
+    actions = _actions(planned, run, accelerator)
     spent = energy.energy_by_level_pj(actions, energy.prices(accelerator))
     moved = [operation.moved for operation in planned]
     return DesignPoint(
@@ -88,6 +85,23 @@ def evaluate_design(
         weights_resident=inference.stationary_bytes <= accelerator.weight_buffer_bytes,
         activations_fit=not placement.in_dram,
     )
+
+
+def _actions(planned: tuple[PlannedOperation, ...], run: Schedule, accelerator: Accelerator) -> dict[Action, float]:
+    """Return the actions of all operations; those that are alike, down to their cycles, are counted once."""
+    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for index, (operation, taken) in enumerate(zip(planned, run.operations, strict=True)):
+        step = operation.work
+        alike[step.unit, step.gemm and step.gemm.macs, id(step.actions), id(operation.moved), taken.cycles].append(
+            index
+        )
+    actions: defaultdict[Action, float] = defaultdict(float)
+    for members in alike.values():
+        operation, taken = planned[members[0]], run.operations[members[0]]
+        counted = energy.counted_actions(operation.work, operation.moved, taken.cycles, accelerator)
+        for action, count in counted.items():
+            actions[action] += len(members) * count
+    return actions
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from hwsim import energy, memory, pipeline, placement, tiling, timing
+from hwsim import energy, memory, pipeline, placement, tiling, tiling_search, timing
 from hwsim.actions import Action
 from hwsim.config import Accelerator
 from hwsim.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
@@ -17,6 +17,7 @@ from ti_qat.artifact.encoder import Encoder
 ASSUMPTIONS = (
     *timing.ASSUMPTIONS,
     *tiling.ASSUMPTIONS,
+    *tiling_search.ASSUMPTIONS,
     *pipeline.ASSUMPTIONS,
     *placement.ASSUMPTIONS,
     *memory.ASSUMPTIONS,

@@ -11,7 +11,8 @@ from hwsim.config import Accelerator
 from hwsim.memory import TERNARY_BITS, Demand, Traffic, demand, stationary_bytes, traffic
 from hwsim.pipeline import Pipeline, Repeat, Tile, Transfer, total
 from hwsim.placement import Activations, Placement, activations_of, place
-from hwsim.tiling import Product, best_plan, partial_sum_bytes, representatives, share, staging_bytes
+from hwsim.tiling import Product, partial_sum_bytes, representatives, share, staging_bytes
+from hwsim.tiling_search import best_plan
 from hwsim.timing import port_cycles, vector_cycles
 from hwsim.workload import Work, workload
 from ti_qat.artifact.encoder import Encoder, Gemm, OpKind
@@ -123,7 +124,8 @@ def schedule(
     times = []
     for number, operation in enumerate(planned):
         start = pipeline.now_cycle
-        pipeline.run(operation.body, after_writes=operation.rereads)
+        run = pipeline.run if keep_transfers else pipeline.run_again
+        run(operation.body, after_writes=operation.rereads)
         if number == len(planned) - 1:
             pipeline.finish()
         compute, occupied = operation.tiles.compute_cycles, operation.tiles.occupied_cycles

@@ -1,26 +1,22 @@
-"""Cuts a matrix product into tiles that fit the buffers; of all ways to, takes the one that is done first."""
+"""Cuts a matrix product into tiles: what each computes, and what it moves at every level."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
-from itertools import product as combinations
+from functools import cached_property
 from math import ceil
 
 from hwsim.config import Accelerator, Dataflow
-from hwsim.pipeline import Repeat, Tile, first_latency_cycles, leaves, total
+from hwsim.pipeline import Repeat, Tile, total
 from hwsim.timing import array_cycles, operand_counts, port_cycles
 
 ASSUMPTIONS = (
-    "Tiles are chosen by search: sizes that are whole arrays, doubled or halved, and whether weights or inputs stay "
-    "while the other passes by; the first to finish wins, then the one with the least DRAM traffic.",
     "Half of the weight buffer holds a tile's weights, the other half the next tile's.",
     "A row of a tile's ternary weights is padded to a whole byte, in DRAM too.",
 )
 STAGING_SHARE = 4  # one part in so many of the activation buffer, where activations do not fit
-_SIZES_TRIED = 4  # tiles smaller than a few times the largest only add fill, drain and latency
 
 
 class Stays(StrEnum):
@@ -72,36 +68,6 @@ class Plan:
     def total(self) -> Tile:
         """Sum of all tiles."""
         return total(self.body)
-
-
-@lru_cache(maxsize=4096)
-def best_plan(product: Product, accelerator: Accelerator) -> Plan:
-    """Return the plan that is done first when nothing else uses the channel."""
-    plans = (plan(product, tiling, accelerator) for tiling in tilings(product, accelerator))
-    return min(plans, key=lambda found: (_finish_cycles(found, accelerator), _dram_bytes(found)))
-
-
-def tilings(product: Product, accelerator: Accelerator) -> tuple[Tiling, ...]:
-    """Return the tilings that fit, or the smallest there is if none does."""
-    rows, columns = accelerator.array_rows, accelerator.array_columns
-    weights = [(product.k, product.n)]
-    if product.streams_weights:
-        room = accelerator.weight_buffer_bytes // 2
-        whole_rows = [(product.k, n) for n in _sizes(product.n, columns)]
-        slices = [(k, min(columns, product.n)) for k in _sizes(product.k, rows)]
-        fitting = [size for size in whole_rows if _weight_tile_bytes(product, *size) <= room][:_SIZES_TRIED]
-        weights = fitting or [s for s in slices if _weight_tile_bytes(product, *s) <= room][:1] or [slices[-1]]
-    step = columns if accelerator.dataflow is Dataflow.INPUT_STATIONARY else rows
-    found = [
-        Tiling(m, k, n, stays)
-        for (k, n), m, stays in combinations(weights, _sizes(product.m, step), tuple(Stays))
-        if stays is Stays.WEIGHTS or (m < product.m and (k, n) != (product.k, product.n))  # else it is the same
-    ]
-    fits = [tiling for tiling in found if _staging_bytes(product, tiling, accelerator) <= staging_bytes(accelerator)]
-    largest = [m for m in _sizes(product.m, step) if any(tiling.m == m for tiling in fits)][:_SIZES_TRIED]
-    if not (product.input_bytes or product.operand_bytes):
-        largest = largest[:1]  # nothing passes by, so smaller pieces gain nothing
-    return tuple(tiling for tiling in fits if tiling.m in largest) or (found[-1],)
 
 
 def plan(product: Product, tiling: Tiling, accelerator: Accelerator) -> Plan:
@@ -203,35 +169,9 @@ def share(whole: int, parts: int, index: int) -> int:
     return whole // parts + (whole % parts if index == parts - 1 else 0)
 
 
-def _sizes(whole: int, unit: int) -> tuple[int, ...]:
-    """Return `whole` and `unit` times a power of two below it, largest first."""
-    sizes = [whole]
-    size = unit
-    smaller = []
-    while size < whole:
-        smaller.append(size)
-        size *= 2
-    return (*sizes, *reversed(smaller))
-
-
-def _weight_tile_bytes(product: Product, k: int, n: int) -> int:
-    tiles = ceil(product.n / n)
-    parameters = product.parameter_bytes // tiles + product.parameter_bytes % tiles
-    return n * ceil(k * product.weight_bits / 8) + parameters
-
-
 def staging_bytes(accelerator: Accelerator) -> int:
     """Return the part of the activation buffer that partial sums and passing activations share."""
     return accelerator.activation_buffer_bytes // STAGING_SHARE
-
-
-def _staging_bytes(product: Product, tiling: Tiling, accelerator: Accelerator) -> int:
-    """Return what a tiling needs of it: two pieces of what passes by, and the sums of a fold."""
-    of_rows, sliced = tiling.m / product.m, tiling.k < product.k
-    inputs = product.input_bytes + product.operand_bytes
-    passing = of_rows * (inputs + product.output_bytes * tiling.n / product.n)
-    m = product.m if sliced and tiling.stays is Stays.WEIGHTS else tiling.m
-    return 2 * ceil(passing) + partial_sum_bytes(m, product.k, tiling.n, accelerator, sliced=sliced)
 
 
 def partial_sum_bytes(m: int, k: int, n: int, accelerator: Accelerator, *, sliced: bool = False) -> int:
@@ -242,28 +182,3 @@ def partial_sum_bytes(m: int, k: int, n: int, accelerator: Accelerator, *, slice
     if accelerator.dataflow is Dataflow.INPUT_STATIONARY and not sliced:
         return min(m, columns) * n * accelerator.accumulator_bytes
     return m * min(n, columns) * accelerator.accumulator_bytes
-
-
-def _dram_bytes(found: Plan) -> int:
-    return found.total.fetched_bytes + found.total.output_bytes
-
-
-def _finish_cycles(found: Plan, accelerator: Accelerator) -> float:
-    """Return when the plan is done, its steady state taken for the whole: cheap enough to ask of every tiling."""
-    whole, opening = found.total, next(leaves(found.body))
-    loads = _loads(found.body)
-    per_byte = accelerator.clock_hz / accelerator.dram_bandwidth_bytes_per_s
-    transfer = _dram_bytes(found) * per_byte
-    if not loads:
-        return max(whole.occupied_cycles, transfer)
-    latency = first_latency_cycles(accelerator)
-    first = latency + opening.fetched_bytes * per_byte
-    # Two slots: a fetch, its latency and two computations make a circuit that two tiles share.
-    circuit = (loads * latency + transfer + whole.occupied_cycles) / 2
-    return first + max(whole.occupied_cycles, transfer, circuit)
-
-
-def _loads(body: tuple[Tile | Repeat, ...]) -> int:
-    return sum(
-        item.count * _loads(item.body) if isinstance(item, Repeat) else bool(item.fetched_bytes) for item in body
-    )

@@ -88,12 +88,17 @@ bodies = st.recursive(
 )
 def test_leaps_end_where_a_walk_of_every_tile_ends(operations, latency_ns: float, bytes_per_s: float) -> None:
     machine = accelerator(latency_ns, bytes_per_s)
+    operations = operations * 3  # as layers are
     pipeline = Pipeline(machine)
     ends = []
     for body, after_writes in operations:
         pipeline.run(body, after_writes=after_writes)
         ends.append(pipeline.now_cycle)
     assert (ends, pipeline.finish()) == walk(operations, machine)
+    again = Pipeline(machine, keep_transfers=False)
+    for (body, after_writes), end in zip(operations, ends, strict=True):
+        again.run_again(body, after_writes=after_writes)
+        assert again.now_cycle == end
     moved = [total(body) for body, _ in operations]
     assert sum(t.read_bytes for t in pipeline.transfers) == sum(tile.fetched_bytes for tile in moved)
     assert sum(t.write_bytes for t in pipeline.transfers) == sum(tile.output_bytes for tile in moved)

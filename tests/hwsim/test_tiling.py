@@ -9,7 +9,8 @@ import pytest
 
 from hwsim.config import Accelerator, Dataflow, read_accelerator
 from hwsim.pipeline import Pipeline, Repeat
-from hwsim.tiling import Product, Stays, Tiling, best_plan, plan, staging_bytes, tilings
+from hwsim.tiling import Product, Stays, Tiling, plan, staging_bytes
+from hwsim.tiling_search import best_plan, tilings
 from hwsim.timing import gemm_cycles
 
 

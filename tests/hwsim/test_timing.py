@@ -10,7 +10,8 @@ import pytest
 
 from hwsim.config import Dataflow, read_accelerator
 from hwsim.pipeline import leaves
-from hwsim.tiling import Product, best_plan
+from hwsim.tiling import Product
+from hwsim.tiling_search import best_plan
 from hwsim.timing import gemm_cycles, operand_counts, port_cycles, vector_cycles
 
 # Written by benchmarks/simulation/scalesim_check.py from its own runs of SCALE-Sim 3.0.0.

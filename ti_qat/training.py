@@ -59,7 +59,7 @@ def arguments(config: TrainingConfig, steps: int, work_dir: Path) -> TrainingArg
     Raises `ConfigurationError` for a batch that cannot be split or a reporter that cannot be used.
     """
     is_student, is_bfloat16 = isinstance(config, StudentConfig), config.precision is Precision.BFLOAT16
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(work_dir),
         max_steps=steps,
         per_device_train_batch_size=micro_batch_rows(config),
@@ -88,6 +88,9 @@ def arguments(config: TrainingConfig, steps: int, work_dir: Path) -> TrainingArg
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # Several GPUs in one process would be DataParallel: more rows a step, and hooks shared by threads.
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
 
 
 class ResumableTrainer(Trainer):

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from tests.training import runs
-from ti_qat import model_directory
+from ti_qat import model_directory, training
 from ti_qat.checkpoints import is_complete, newest_complete
 from ti_qat.config import GradientClipping, Precision
 from ti_qat.errors import ConfigurationError, TrainingError
@@ -219,6 +219,17 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_saved(root, tm
     runs.train(root, tmp_path / "student")
     runs.train(root, tmp_path / "whole")
     assert runs.sha256(tmp_path / "student") == runs.sha256(tmp_path / "whole")
+
+
+def test_a_process_takes_one_of_several_gpus(tmp_path, monkeypatch):
+    class SeveralGpus(training.TrainingArguments):
+        def __post_init__(self):
+            super().__post_init__()
+            self._n_gpu = 4  # what transformers counts, and would give to DataParallel
+
+    monkeypatch.setattr(training, "TrainingArguments", SeveralGpus)
+    found = training.arguments(runs.STUDENT, 12, tmp_path)
+    assert (found.n_gpu, found.train_batch_size) == (1, runs.STUDENT.batch_size)
 
 
 def test_a_launcher_that_would_split_the_model_is_refused(root, tmp_path, monkeypatch):

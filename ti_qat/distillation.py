@@ -218,6 +218,18 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor
     return -(targets * functional.log_softmax(student_logits.float(), dim=-1)).sum(dim=-1)
 
 
+def next_token_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of logits (B, S, vocabulary) with each next of the labels (B, S), (B, S - 1).
+
+    It is 0 where there is no label.
+    """
+    following = labels[:, 1:]
+    # As one matrix: of more dimensions torch has no deterministic kernel on GPUs, and refuses.
+    rows = logits[:, :-1].flatten(0, 1).float()
+    entropies = functional.cross_entropy(rows, following.flatten(), ignore_index=NO_LABEL, reduction="none")
+    return entropies.view_as(following)
+
+
 def token_scales(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """Return how much the prediction of each next token counts, (B, S - 1): a row's scales add up to 1.
 
@@ -225,11 +237,8 @@ def token_scales(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     temperature: the less sure the teacher, the more its distribution says beyond the label. A row
     without a label has no scales.
     """
-    following = labels[:, 1:]
-    entropies = functional.cross_entropy(
-        teacher_logits[:, :-1].float().transpose(1, 2), following, ignore_index=NO_LABEL, reduction="none"
-    )
-    scaled = (entropies / TOKEN_SCALE_TEMPERATURE).masked_fill(following == NO_LABEL, -torch.inf)
+    entropies = next_token_entropies(teacher_logits, labels)
+    scaled = (entropies / TOKEN_SCALE_TEMPERATURE).masked_fill(labels[:, 1:] == NO_LABEL, -torch.inf)
     return functional.softmax(scaled, dim=-1).nan_to_num(0.0)
 
 
@@ -254,8 +263,7 @@ def _logits_term(
 def _labels_term(student: Tensor, labels: Tensor, share: Shares) -> Tensor:
     """Return the mean cross-entropy with the classes or next tokens, or the mean squared error with values."""
     if student.ndim == 3:
-        following = student[:, :-1].float().transpose(1, 2)
-        return share.targets * functional.cross_entropy(following, labels[:, 1:], ignore_index=NO_LABEL)
+        return share.targets * next_token_entropies(student, labels).sum() / (labels[:, 1:] != NO_LABEL).sum()
     if student.shape[-1] == 1:
         return share.rows * functional.mse_loss(student[:, 0], labels.to(student.dtype))
     return share.rows * functional.cross_entropy(student, labels)

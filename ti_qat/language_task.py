@@ -13,11 +13,10 @@ import torch
 from datasets import Dataset
 from pydantic import model_validator
 from torch import Tensor
-from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ti_qat.data import RightPadding, lengths_of, records_of, task_file
-from ti_qat.distillation import NO_LABEL
+from ti_qat.distillation import NO_LABEL, next_token_entropies
 from ti_qat.families import Family
 from ti_qat.objectives import Array, Collator, Split, digests_of, load_tokenizer
 from ti_qat.text_task import Columns, DataFormat, RowFiles
@@ -121,11 +120,8 @@ class LanguageObjective:
 
     def outcome(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return of each block the sum of its tokens' cross-entropies and their number, (B, 2)."""
-        following = labels[:, 1:]
-        losses = functional.cross_entropy(
-            logits[:, :-1].transpose(1, 2), following, ignore_index=NO_LABEL, reduction="none"
-        )
-        return torch.stack([losses.sum(dim=-1), (following != NO_LABEL).sum(dim=-1).to(losses.dtype)], dim=-1)
+        losses, tokens = next_token_entropies(logits, labels), labels[:, 1:] != NO_LABEL
+        return torch.stack([losses.sum(dim=-1), tokens.sum(dim=-1).to(losses.dtype)], dim=-1)
 
     def score(self, outcomes: Array, rows: Dataset) -> float:
         """Return the perplexity: e to the mean cross-entropy of a token."""

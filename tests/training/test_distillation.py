@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ti_qat.config import LogitScaling, LossSettings
 from ti_qat.distillation import (
@@ -19,6 +20,7 @@ from ti_qat.distillation import (
 )
 from ti_qat.errors import ConfigurationError
 from ti_qat.intervention import AttentionRecord
+from ti_qat.language_task import LanguageObjective
 
 LENGTHS = (7, 4, 1)
 ROWS, TOKENS, LAYERS, HEADS, HIDDEN, CLASSES, VOCABULARY = 3, 7, 2, 3, 5, 3, 11
@@ -231,6 +233,30 @@ def test_token_scaling_weighs_next_tokens_by_how_unsure_the_teacher_is():
     unsure = teacher.logits.clone()
     unsure[0, 2] = 0.0  # a uniform distribution over the vocabulary
     assert token_scales(unsure, labels)[0, 2] > scales[0, 2]
+
+
+class Operations(TorchDispatchMode):
+    """The names of the operations that torch dispatches."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.add(operation.name())
+        return operation(*args, **kwargs or {})
+
+
+def test_cross_entropies_of_next_tokens_have_a_deterministic_kernel_on_gpus():
+    """CUDA's nll_loss2d has none: under `deterministic`, torch raises where it is called."""
+    shape, labels = (ROWS, TOKENS, VOCABULARY), next_tokens()
+    student, teacher = observation(0, True, shape), observation(1, True, shape)
+    with Operations() as found:
+        term("labels", student, teacher, labels, causal=True).backward()
+        token_scales(teacher.logits, labels)
+        LanguageObjective.outcome(None, teacher.logits, labels)
+    assert "aten::nll_loss_forward" in found.names
+    assert not [name for name in found.names if "nll_loss2d" in name]
 
 
 def test_token_scaling_is_refused_for_a_classifier_and_a_loss_without_terms_at_all():

@@ -1,4 +1,4 @@
-"""Integer classifier: weights as wide codes, products in 48 bits; the host reads the sums as logits."""
+"""Integer classifier: weights as wide codes, exact sums; the host reads them as logits."""
 
 from __future__ import annotations
 

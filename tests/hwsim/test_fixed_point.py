@@ -7,7 +7,7 @@ from math import floor, isqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim import fixed_point as fp
@@ -18,6 +18,7 @@ EDGES = sorted(
     | {s * (2**k + d) for k in range(63) for d in (-1, 0, 1) for s in (1, -1)}
     | {s * (3 * 2**k) for k in range(60) for s in (1, -1)}
 )  # 3 * 2**k: a tie between an odd and an even quotient
+UNTIMED = settings(deadline=None)  # the first example waits for the compiler
 INT64 = st.integers(-TOP - 1, TOP)
 
 
@@ -48,6 +49,7 @@ def test_worked_ties(value: int, even: int, away: int) -> None:
     assert fp.rescale_power_of_two(value, -3, True) == value * 8
 
 
+@UNTIMED
 @given(INT64, st.integers(1, 2**62 - 1))
 def test_rounded_quotients(value: int, divisor: int) -> None:
     assert fp.rounding_divide_half_even(value, divisor) == half_even(Fraction(value, divisor))
@@ -63,6 +65,7 @@ def test_saturation_and_wrapping_at_any_width(bits: int) -> None:
         assert fp.wrap(value, bits) == (wrapped, int(wrapped != value))
 
 
+@UNTIMED
 @given(st.integers(-(2**31) + 1, 2**31 - 1), st.integers(-(2**31) + 1, 2**31 - 1), st.integers(0, 62))
 def test_a_product_of_the_widest_operands_does_not_wrap(value: int, mantissa: int, shift: int) -> None:
     exact = Fraction(value * mantissa, 2**shift)
@@ -96,12 +99,14 @@ def test_a_ratio_beyond_any_shift_is_zero_and_a_huge_one_is_refused() -> None:
             fp.normalized_multiplier(ratio, 16)
 
 
+@UNTIMED
 @given(st.integers(0, 2**62 - 1))
 def test_the_square_root_is_the_floor(value: int) -> None:
     for operand in (value, isqrt(value) ** 2, max(0, isqrt(value) ** 2 - 1)):
         assert fp.integer_square_root(operand) == isqrt(operand)
 
 
+@UNTIMED
 @given(st.integers(1, 2**62 - 1), st.integers(4, 31))
 def test_a_reciprocal_keeps_its_bits(value: int, bits: int) -> None:
     mantissa, exponent = fp.reciprocal(value, bits)

@@ -236,12 +236,13 @@ def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_holds_without_the_compiler() -> None:
+@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+def test_the_same_holds_interpreted_and_with_bounds_checked(setting: str, tmp_path: Path) -> None:
     """NumPy's scalars warn of an overflow where machine code would wrap; here a warning is an error."""
     here = Path(__file__).parent
     files = [str(here / name) for name in ("test_fixed_point.py", "test_fixed_units.py")]
     chosen = "not layer_norm or (layer_norm and 24) or equal_values"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "error::RuntimeWarning", "-k", chosen, *files]
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    environment = {**os.environ, setting: "1", "NUMBA_CACHE_DIR": str(tmp_path)}  # no code compiled otherwise
     done = subprocess.run(command, cwd=here.parents[1], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]

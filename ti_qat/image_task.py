@@ -99,8 +99,8 @@ class ImageObjective:
     task: ImageTask
 
     def head_settings(self) -> dict[str, Any]:
-        """Return the settings of a fresh head, whatever the classes that the checkpoint was trained for."""
-        return {**class_settings(self.task.labels), "ignore_mismatched_sizes": True}
+        """Return the settings of a fresh head."""
+        return class_settings(self.task.labels)
 
     def serves(self, family: Family) -> bool:
         """Whether `family` reads images."""

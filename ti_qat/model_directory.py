@@ -91,13 +91,24 @@ def load_pretrained(source: str, task: Task) -> tuple[PreTrainedModel, Processor
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
     require_learnable(task, config)
+    if quantization := getattr(config, "quantization_config", None):
+        method = quantization.get("quant_method")
+        raise UnsupportedModelError(f"{source}: expected a model in full precision, found one quantised by '{method}'")
     objective = objective_of(task)
     try:
-        model = objective.head.from_pretrained(source, dtype=torch.float32, **objective.head_settings())
+        model, found = objective.head.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, **objective.head_settings()
+        )
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UnsupportedModelError(
             f"{source}: expected the weights of a {config.model_type} checkpoint: {error}"
         ) from error
+    # A head of other classes starts afresh; what lies below it must be the checkpoint's.
+    other = sorted(key for key, *_ in found["mismatched_keys"] if key.startswith(f"{model.base_model_prefix}."))
+    if other:
+        raise UnsupportedModelError(
+            f"{source}: expected weights of the shapes in {CONFIG_FILE}; not: {', '.join(other)}"
+        )
     return model, objective.load_processor(source)
 
 

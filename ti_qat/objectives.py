@@ -84,9 +84,14 @@ def digests_of(task: RowFiles, data_dir: Path) -> dict[str, str]:
 
 
 def class_settings(labels: Sequence[str]) -> dict[str, Any]:
-    """Return what a transformers configuration says of these classes."""
+    """Return the settings of a fresh head for these classes, whatever those that the checkpoint was trained for."""
     names = dict(enumerate(labels))
-    return {"num_labels": len(names), "id2label": names, "label2id": {name: index for index, name in names.items()}}
+    return {
+        "num_labels": len(names),
+        "id2label": names,
+        "label2id": {name: index for index, name in names.items()},
+        "ignore_mismatched_sizes": True,
+    }
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

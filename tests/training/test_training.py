@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from transformers import BertForSequenceClassification
 
 from tests.training.models import TASK, write_data, write_pretrained
 from ti_qat import model_directory, recipes
@@ -215,12 +216,38 @@ def test_a_student_is_no_teacher(inputs, tmp_path):
         recipes.train(inputs / "student", TASK, inputs / "data", Method.KD, tmp_path / "other", STUDENT)
 
 
+def test_a_student_is_nothing_to_teach_from(inputs, tmp_path):
+    with pytest.raises(UnsupportedModelError, match=r"student: expected a model in full precision, found .* 'ti_qat'"):
+        recipes.teach(str(inputs / "student"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_weights_are_named(inputs, tmp_path):
     shutil.copytree(inputs / "model", tmp_path / "damaged")
     weights = tmp_path / "damaged" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UnsupportedModelError, match="damaged: expected the weights of a bert checkpoint"):
         recipes.teach(str(tmp_path / "damaged"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
+
+
+def test_a_checkpoint_of_other_classes_gets_a_fresh_head_and_keeps_the_rest(inputs, tmp_path):
+    shutil.copytree(inputs / "model", tmp_path / "model")
+    trained = BertForSequenceClassification.from_pretrained(
+        inputs / "model", num_labels=5, ignore_mismatched_sizes=True
+    )
+    trained.save_pretrained(tmp_path / "model")
+    model, _ = model_directory.load_pretrained(str(tmp_path / "model"), TASK)
+    assert model.classifier.weight.shape[0] == 2
+    for name, parameter in trained.bert.named_parameters():
+        assert torch.equal(model.bert.get_parameter(name), parameter), name
+
+
+def test_weights_of_other_shapes_than_the_configuration_has_are_named(inputs, tmp_path):
+    shutil.copytree(inputs / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 1}))
+    with pytest.raises(UnsupportedModelError, match=r"not: bert\.embeddings\.word_embeddings\.weight$"):
+        model_directory.load_pretrained(str(tmp_path / "model"), TASK)
 
 
 def test_an_output_folder_with_other_things_in_it_is_refused_before_training(inputs, tmp_path):

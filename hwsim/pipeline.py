@@ -214,14 +214,15 @@ class Pipeline:
         self._written = (early + origin, late + origin)
         self._pending = pending and (pending[0] + origin, pending[1])
 
-    def _state(self, done: Tile) -> tuple[int, ...]:
-        """Return every time that the walk of a body that moves `done` depends on."""
-        state: tuple[int, ...] = (self.now_cycle, self._channel_free)
+    def _state(self, done: Tile) -> tuple[int, tuple[int, ...]]:
+        """Return bytes that wait to be written, and every time that the walk of a body that moves `done` depends on."""
+        times: tuple[int, ...] = (self.now_cycle, self._channel_free)
         if done.fetched_bytes:
-            state += self._loading_done
+            times += self._loading_done
         if done.output_bytes:
-            state += (*self._written, self._pending[0] if self._pending else 0)
-        return state
+            times += self._written
+        waiting, moved_bytes = self._pending or (self.now_cycle, 0)
+        return moved_bytes, (*times, waiting)
 
     def _shift(self, cycles: int, done: Tile, repeats: int) -> None:
         """Move on by `repeats` more walks of a body that has fallen into step."""
@@ -239,9 +240,10 @@ class Pipeline:
                 self._pending = (self._pending[0] + cycles, self._pending[1])
 
 
-def _same_shift(before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
-    moved = after[0] - before[0]
-    return moved if all(b - a == moved for a, b in zip(before, after, strict=True)) else None
+def _same_shift(before: tuple[int, tuple[int, ...]], after: tuple[int, tuple[int, ...]]) -> int | None:
+    moved = after[1][0] - before[1][0]
+    alike = before[0] == after[0] and all(b - a == moved for a, b in zip(before[1], after[1], strict=True))
+    return moved if alike else None
 
 
 def first_latency_cycles(accelerator: Accelerator) -> int:

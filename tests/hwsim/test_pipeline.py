@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from math import ceil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.config import Accelerator, read_accelerator
+from hwsim.config import Accelerator, Dataflow, read_accelerator
+from hwsim.execution import Inference, plan_inference, schedule
 from hwsim.pipeline import Pipeline, Repeat, Tile, total
+from tests.builders import tiny_quantization, tiny_shape
+from ti_qat.artifact.encoder import OpKind, build_encoder
 
 EDGE = read_accelerator("edge")
 
@@ -80,7 +82,7 @@ bodies = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(bodies, st.booleans()), min_size=1, max_size=5),
     st.sampled_from([0.0, 10.0, 100.0, 2000.0]),
@@ -137,10 +139,62 @@ def test_weights_are_fetched_while_units_without_weights_work() -> None:
     assert pipeline.finish() == 5 + 10 + 10 + 5  # but what was written is fetched after it was
 
 
-def test_a_million_tiles_take_no_million_steps() -> None:
-    rng = random.Random(0)
-    inner = tuple(Tile(c, c, rng.randrange(200), 0, rng.randrange(50)) for c in (3, 40, 7))
+@pytest.mark.parametrize("ends_writing", [True, False])
+def test_a_million_tiles_take_no_million_steps(ends_writing: bool) -> None:
+    writing, reading = Tile(40, 40, 150, 0, 30), Tile(7, 7, 90)
+    inner = (reading, writing) if ends_writing else (writing, reading)
     pipeline = Pipeline(accelerator())
-    pipeline.run((Repeat(10**6, (Repeat(1000, inner), inner[0])),))
+    pipeline.run((Repeat(10**6, (Repeat(1000, inner), reading)),))
     assert pipeline.now_cycle >= 10**9 * total(inner).occupied_cycles
     assert len(pipeline.transfers) < 1000
+
+
+def test_a_write_that_waits_is_no_part_of_the_rhythm() -> None:
+    reading, writing = Tile(1, 1, weight_bytes=1), Tile(1, 1, weight_bytes=1, output_bytes=3)
+    body = (Repeat(2, (Repeat(4, (reading,)), Repeat(3, (writing,)))),)
+    machine = accelerator(0.0, 50e6)
+    pipeline = Pipeline(machine)
+    pipeline.run(body)
+    assert ([pipeline.now_cycle], pipeline.finish()) == walk([(body, False)], machine)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.sampled_from([1, 3, 4, 16]),
+    columns=st.sampled_from([1, 5, 8]),
+    dataflow=st.sampled_from(list(Dataflow)),
+    weight_buffer_bytes=st.sampled_from([64, 200, 1000, 1 << 20]),
+    activation_buffer_bytes=st.sampled_from([64, 900, 4000, 1 << 20]),
+    banks=st.sampled_from([None, 1, 4]),
+    tokens=st.sampled_from([1, 2, 11]),
+)
+def test_an_inference_on_any_array_is_the_walk_of_all_its_tiles(
+    rows: int,
+    columns: int,
+    dataflow: Dataflow,
+    weight_buffer_bytes: int,
+    activation_buffer_bytes: int,
+    banks: int | None,
+    tokens: int,
+) -> None:
+    machine = EDGE.model_copy(
+        update={
+            "array_rows": rows,
+            "array_columns": columns,
+            "dataflow": dataflow,
+            "weight_buffer_bytes": weight_buffer_bytes,
+            "activation_buffer_bytes": activation_buffer_bytes,
+            "weight_buffer_banks": banks,
+            "activation_buffer_banks": banks,
+        }
+    )
+    encoder = build_encoder(tiny_shape(), tiny_quantization())
+    nonzero = {op.name: 1 for op in encoder.of_kind(OpKind.TERNARY_LINEAR)}
+    planned, _ = plan_inference(Inference.of(encoder, tokens, nonzero), machine)
+    times = schedule(planned, machine).operations
+    ends, last = walk([(operation.body, operation.rereads) for operation in planned], machine)
+    assert [taken.end_cycle for taken in times] == [*ends[:-1], last]
+    for operation, taken in zip(planned, times, strict=True):
+        assert min(taken.buffer_stall_cycles, taken.dram_stall_cycles) >= 0
+        compute = sum(tile.compute_cycles for tile in unrolled(operation.body))
+        assert taken.cycles >= taken.compute_cycles == compute > 0

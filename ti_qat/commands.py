@@ -15,16 +15,16 @@ from ti_qat.evaluation import EvaluationResult
 from ti_qat.evaluation import evaluate as evaluate_directory
 from ti_qat.export import ExportResult
 from ti_qat.export import export as export_student
-from ti_qat.model_card import address_card
-from ti_qat.model_hub import push, require_pushable
-from ti_qat.processes import processes
-from ti_qat.publishing import PublishResult
-from ti_qat.publishing import publish as publish_student
+from ti_qat.method.schedules import Method
 from ti_qat.recipes import TrainingResult
 from ti_qat.recipes import teach as teach_model
 from ti_qat.recipes import train as train_student
-from ti_qat.schedules import Method
-from ti_qat.tasks import find_task
+from ti_qat.sharing.model_card import address_card
+from ti_qat.sharing.model_hub import push, require_pushable
+from ti_qat.sharing.publishing import PublishResult
+from ti_qat.sharing.publishing import publish as publish_student
+from ti_qat.tasks.lookup import find_task
+from ti_qat.training.processes import processes
 
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_DIR = click.Path(file_okay=False, path_type=Path)

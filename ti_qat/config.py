@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class WeightQuantizer(StrEnum):
-    """How a float weight becomes a code and a scale; `ti_qat.weight_quantizers` holds the formulas."""
+    """How a float weight becomes a code and a scale; `ti_qat.quantization.weight_quantizers` holds the formulas."""
 
     TWN = "twn"
     MEAN_ABS = "mean_abs"
@@ -42,7 +42,7 @@ class ActivationGranularity(StrEnum):
 
 
 class ActivationRange(StrEnum):
-    """Where a static activation scale comes from; `ti_qat.activation_quantizers` holds the formulas."""
+    """Where a static activation scale comes from; `ti_qat.quantization.activation_quantizers` holds the formulas."""
 
     LEARNED = "learned"
     MIN_MAX = "min_max"

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
 
-from ti_qat import model_directory
 from ti_qat.artifact.process import peak_rss_bytes
-from ti_qat.model_directory import TrainedModel
-from ti_qat.objectives import Split
-from ti_qat.tasks import Task, objective_of
+from ti_qat.models import model_directory
+from ti_qat.models.model_directory import TrainedModel
+from ti_qat.tasks.lookup import Task, objective_of
+from ti_qat.tasks.objectives import Split
 
 BATCH_ROWS = 32
 LATENCY_ROWS = 50

@@ -14,8 +14,7 @@ from datasets import Dataset, disable_progress_bars
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ti_qat import __version__, model_directory
-from ti_qat.activation_quantizers import PerTokenQuantizer
+from ti_qat import __version__
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import Operation, OpKind, execute, hidden_state_names
 from ti_qat.artifact.evaluation import (
@@ -29,15 +28,17 @@ from ti_qat.artifact.evaluation import (
 from ti_qat.artifact.process import peak_rss_bytes
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import Metric, Provenance, Tokenization
-from ti_qat.data import labels_of, lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import TrainingError
 from ti_qat.evaluation import model_inputs, outcomes_of
-from ti_qat.exported_network import encoder_shape, parameters_of
-from ti_qat.families import family_of, layers_of, require_exportable
-from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
-from ti_qat.modeling import static_quantizers, ternary_linears
-from ti_qat.quantizers import Quantized
-from ti_qat.tasks import TextTask
+from ti_qat.models import model_directory
+from ti_qat.models.exported_network import encoder_shape, parameters_of
+from ti_qat.models.families import family_of, layers_of, require_exportable
+from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask
+from ti_qat.models.modeling import static_quantizers, ternary_linears
+from ti_qat.quantization.activation_quantizers import PerTokenQuantizer
+from ti_qat.quantization.quantizers import Quantized
+from ti_qat.tasks.data import labels_of, lengths_of, read_rows, task_file, tokenized
+from ti_qat.tasks.lookup import TextTask
 
 Array = np.ndarray[Any, Any]
 GOLDEN_ROWS = 8

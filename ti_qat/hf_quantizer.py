@@ -1,7 +1,7 @@
 """What transformers registers of ours: a student's entry in config.json, and the quantiser that loads it.
 
 This module is executed in the middle of the import of transformers (`ti_qat.registration`): whatever needs
-its models, or a package that it does not bring, lies in `ti_qat.stored_student`, imported with the first
+its models, or a package that it does not bring, lies in `ti_qat.models.stored_student`, imported with the first
 student that is loaded.
 """
 
@@ -91,4 +91,4 @@ class TernaryHfQuantizer(HfQuantizer):
 
 
 def _stored_student() -> Any:
-    return import_module("ti_qat.stored_student")
+    return import_module("ti_qat.models.stored_student")

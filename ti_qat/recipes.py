@@ -16,25 +16,26 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ti_qat import __version__, model_directory
+from ti_qat import __version__
 from ti_qat.artifact.atomic import require_replaceable, whole_directory, write_whole
 from ti_qat.config import StudentConfig, TeacherConfig, TrainingConfig
-from ti_qat.data import training_order
-from ti_qat.distillation import require_served
 from ti_qat.errors import ConfigurationError, TaskError, TrainingError, UnsupportedModelError
-from ti_qat.families import longest_input, require_exportable
-from ti_qat.intervention_trainer import InterventionTrainer
-from ti_qat.model_card import write_card
-from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask, TrainingRecord
-from ti_qat.model_hub import inherited_metadata
-from ti_qat.modeling import make_student, set_dropout, static_quantizers
-from ti_qat.objectives import Objective, Processor, Split
-from ti_qat.processes import processes, require_whole_models
-from ti_qat.progress import LOG_FILE, REPORTS_DIR, log_lines, reporters
-from ti_qat.quantizers import Mode, activation_mode
-from ti_qat.schedules import GradualLambda, Method, Schedule, schedule_for
-from ti_qat.tasks import Task, objective_of
-from ti_qat.training import ResumableTrainer, micro_batch_rows, total_steps
+from ti_qat.method.distillation import require_served
+from ti_qat.method.schedules import GradualLambda, Method, Schedule, schedule_for
+from ti_qat.models import model_directory
+from ti_qat.models.families import longest_input, require_exportable
+from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask, TrainingRecord
+from ti_qat.models.modeling import make_student, set_dropout, static_quantizers
+from ti_qat.quantization.quantizers import Mode, activation_mode
+from ti_qat.sharing.model_card import write_card
+from ti_qat.sharing.model_hub import inherited_metadata
+from ti_qat.tasks.data import training_order
+from ti_qat.tasks.lookup import Task, objective_of
+from ti_qat.tasks.objectives import Objective, Processor, Split
+from ti_qat.training.intervention_trainer import InterventionTrainer
+from ti_qat.training.processes import processes, require_whole_models
+from ti_qat.training.progress import LOG_FILE, REPORTS_DIR, log_lines, reporters
+from ti_qat.training.trainer import ResumableTrainer, micro_batch_rows, total_steps
 
 SETTINGS_FILE = "settings.json"
 

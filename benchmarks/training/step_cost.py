@@ -31,13 +31,13 @@ from transformers import (
 from deploy.runtime.machine import machine
 from ti_qat.artifact.schema import Metric
 from ti_qat.config import StudentConfig, TeacherConfig
-from ti_qat.intervention_trainer import InterventionTrainer
-from ti_qat.modeling import make_student, set_dropout
+from ti_qat.method.schedules import ConstantSchedule, InterventionPoint
+from ti_qat.models.modeling import make_student, set_dropout
 from ti_qat.recipes import calibrate
-from ti_qat.schedules import ConstantSchedule, InterventionPoint
-from ti_qat.text_objective import TextObjective
-from ti_qat.text_task import TextTask
-from ti_qat.training import ResumableTrainer
+from ti_qat.tasks.text_objective import TextObjective
+from ti_qat.tasks.text_task import TextTask
+from ti_qat.training.intervention_trainer import InterventionTrainer
+from ti_qat.training.trainer import ResumableTrainer
 
 VOCABULARY = 30522
 OBJECTIVE = TextObjective(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ti_qat.errors import ConfigurationError
+from ti_qat.method.schedules import Method
 from ti_qat.pipeline.config import as_set_options, read_configuration
 from ti_qat.pipeline.stages import plan
-from ti_qat.schedules import Method
 
 MINIMAL = '[task]\nname = "sst2"\ndata = "glue"\n[model]\npath = "some/model"\n'
 

@@ -13,11 +13,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassification, RobertaTokenizer
 
 from deploy.runtime import Classifier
-from ti_qat import model_directory
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.cli import main
+from ti_qat.models import model_directory
 
 PAIRS = [
     ("the cat sat on the mat", "a cat sat"),

@@ -25,11 +25,11 @@ from transformers import TrainerState
 
 from tests.training import runs
 from tests.training.models import TASK, tiny_student, tiny_teacher, tiny_tokenizer
-from ti_qat.checkpoints import newest_complete
-from ti_qat.objectives import Split
-from ti_qat.schedules import Method
-from ti_qat.tasks import objective_of
-from ti_qat.training import ResumableTrainer
+from ti_qat.method.schedules import Method
+from ti_qat.tasks.lookup import objective_of
+from ti_qat.tasks.objectives import Split
+from ti_qat.training.checkpoints import newest_complete
+from ti_qat.training.trainer import ResumableTrainer
 
 SEED = 7
 

@@ -12,9 +12,9 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from tests.builders import WORDS, tiny_shape, tiny_tokenizer_json
 from ti_qat.artifact.schema import Metric
 from ti_qat.config import QuantizerSettings
-from ti_qat.modeling import make_student, set_dropout, static_quantizers
-from ti_qat.quantizers import Mode, activation_mode
-from ti_qat.tasks import TextTask
+from ti_qat.models.modeling import make_student, set_dropout, static_quantizers
+from ti_qat.quantization.quantizers import Mode, activation_mode
+from ti_qat.tasks.lookup import TextTask
 
 TASK = TextTask(
     name="tiny",

@@ -10,7 +10,7 @@ from typing import Any
 from tests.training.models import TASK, write_data, write_pretrained
 from ti_qat import recipes
 from ti_qat.config import StudentConfig, TeacherConfig
-from ti_qat.schedules import Method
+from ti_qat.method.schedules import Method
 
 SHORT = {
     "epochs": 2.0, "batch_size": 4, "log_every_steps": 1, "evaluate_every_steps": 100, "checkpoint_every_steps": 3,

@@ -7,12 +7,12 @@ from transformers import TrainerCallback
 
 from tests.training import runs
 from tests.training.models import TASK, tiny_tokenizer
-from ti_qat import model_directory
 from ti_qat.config import GradientClipping
-from ti_qat.data import RightPadding, lengths_of, read_rows, tokenized, training_order
 from ti_qat.errors import ConfigurationError
-from ti_qat.schedules import Method
-from ti_qat.training import ResumableTrainer
+from ti_qat.method.schedules import Method
+from ti_qat.models import model_directory
+from ti_qat.tasks.data import RightPadding, lengths_of, read_rows, tokenized, training_order
+from ti_qat.training.trainer import ResumableTrainer
 
 # Gradients are summed in another order, in float32: a few units of 2**-24 of the largest summand.
 ROUNDING = {"rtol": 1e-4, "atol": 1e-6}

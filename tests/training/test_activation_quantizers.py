@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ti_qat.activation_quantizers import (
+from ti_qat.artifact import numerics
+from ti_qat.config import ActivationRange, QuantizerSettings
+from ti_qat.errors import TrainingError
+from ti_qat.quantization.activation_quantizers import (
     ACTIVATION_RANGES,
     LearnedQuantizer,
     PerTensorQuantizer,
@@ -18,10 +21,7 @@ from ti_qat.activation_quantizers import (
     percentile_of_magnitudes,
     probability_quantizer,
 )
-from ti_qat.artifact import numerics
-from ti_qat.config import ActivationRange, QuantizerSettings
-from ti_qat.errors import TrainingError
-from ti_qat.quantizers import Mode
+from ti_qat.quantization.quantizers import Mode
 
 WIDTHS = [(2, 1), (3, 3), (4, 7), (8, 127)]
 

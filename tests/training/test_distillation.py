@@ -8,7 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ti_qat.config import LogitScaling, LossSettings
-from ti_qat.distillation import (
+from ti_qat.errors import ConfigurationError
+from ti_qat.method.distillation import (
     NO_LABEL,
     TERMS,
     Observation,
@@ -18,9 +19,8 @@ from ti_qat.distillation import (
     require_served,
     token_scales,
 )
-from ti_qat.errors import ConfigurationError
-from ti_qat.intervention import AttentionRecord
-from ti_qat.language_task import LanguageObjective
+from ti_qat.method.intervention import AttentionRecord
+from ti_qat.tasks.language_task import LanguageObjective
 
 LENGTHS = (7, 4, 1)
 ROWS, TOKENS, LAYERS, HEADS, HIDDEN, CLASSES, VOCABULARY = 3, 7, 2, 3, 5, 3, 11

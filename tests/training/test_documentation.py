@@ -17,9 +17,9 @@ from ti_qat.config import (
     TeacherConfig,
     WeightQuantizer,
 )
-from ti_qat.families import FAMILIES
+from ti_qat.method.schedules import Method
+from ti_qat.models.families import FAMILIES
 from ti_qat.presets import Preset
-from ti_qat.schedules import Method
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")

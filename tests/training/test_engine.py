@@ -8,14 +8,15 @@ import torch
 from transformers import TrainerCallback
 
 from tests.training import runs
-from ti_qat import model_directory, training
-from ti_qat.checkpoints import is_complete, newest_complete
 from ti_qat.config import GradientClipping, Precision
 from ti_qat.errors import ConfigurationError, TrainingError
-from ti_qat.layers import TernaryLinear
-from ti_qat.modeling import ATTENTION_NAME
-from ti_qat.schedules import Method
-from ti_qat.training import ResumableTrainer
+from ti_qat.method.schedules import Method
+from ti_qat.models import model_directory
+from ti_qat.models.modeling import ATTENTION_NAME
+from ti_qat.quantization.layers import TernaryLinear
+from ti_qat.training import trainer
+from ti_qat.training.checkpoints import is_complete, newest_complete
+from ti_qat.training.trainer import ResumableTrainer
 
 TWO_STAGES = {"restart_after_intervention": True, "dropout": 0.1}
 
@@ -222,13 +223,13 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_saved(root, tm
 
 
 def test_a_process_takes_one_of_several_gpus(tmp_path, monkeypatch):
-    class SeveralGpus(training.TrainingArguments):
+    class SeveralGpus(trainer.TrainingArguments):
         def __post_init__(self):
             super().__post_init__()
             self._n_gpu = 4  # what transformers counts, and would give to DataParallel
 
-    monkeypatch.setattr(training, "TrainingArguments", SeveralGpus)
-    found = training.arguments(runs.STUDENT, 12, tmp_path)
+    monkeypatch.setattr(trainer, "TrainingArguments", SeveralGpus)
+    found = trainer.arguments(runs.STUDENT, 12, tmp_path)
     assert (found.n_gpu, found.train_batch_size) == (1, runs.STUDENT.batch_size)
 
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from tests.training.models import TASK, tiny_batch, tiny_student, tiny_teacher, tiny_tokenizer, write_data
-from ti_qat import commands, model_directory
+from ti_qat import commands
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.reference import KERNELS
@@ -17,10 +17,11 @@ from ti_qat.config import QuantizerSettings, WeightQuantizer
 from ti_qat.errors import TaskError, TrainingError
 from ti_qat.evaluation import evaluate
 from ti_qat.export import export
-from ti_qat.exported_network import parameters_of
-from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
+from ti_qat.method.schedules import Method
+from ti_qat.models import model_directory
+from ti_qat.models.exported_network import parameters_of
+from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask
 from ti_qat.recipes import TrainingResult
-from ti_qat.schedules import Method
 
 TRAINED = TrainedTask(task=TASK, max_length=9, source="random", base_model="random", seed=0, training_rows=24)
 

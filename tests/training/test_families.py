@@ -23,11 +23,11 @@ from tests.training.tiny_families import (
     tokens_of,
 )
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.families import FAMILIES, Modality, attention_calls, family_of, layers_of, require_exportable
-from ti_qat.intervention import AttentionRecorder, TeacherIntervention
-from ti_qat.modeling import full_precision_weights, set_dropout, ternary_linears
-from ti_qat.quantizers import Mode, activation_mode
-from ti_qat.schedules import InterventionPoint
+from ti_qat.method.intervention import AttentionRecorder, TeacherIntervention
+from ti_qat.method.schedules import InterventionPoint
+from ti_qat.models.families import FAMILIES, Modality, attention_calls, family_of, layers_of, require_exportable
+from ti_qat.models.modeling import full_precision_weights, set_dropout, ternary_linears
+from ti_qat.quantization.quantizers import Mode, activation_mode
 
 POINTS = list(InterventionPoint)
 TEXT_FAMILIES = [name for name, family in FAMILIES.items() if family.modality is Modality.TEXT]

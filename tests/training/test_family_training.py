@@ -10,16 +10,17 @@ from transformers import default_data_collator
 
 from tests.training.models import TASK, tiny_tokenizer, write_data
 from tests.training.tiny_families import tiny_inputs, tiny_model, tiny_student_of
-from ti_qat import image_task, model_directory
 from ti_qat.cli import main
 from ti_qat.config import StudentConfig
-from ti_qat.families import FAMILIES, Modality, layers_of
-from ti_qat.image_task import ImageObjective, ImageTask
-from ti_qat.intervention_trainer import InterventionTrainer
-from ti_qat.language_task import LanguageTask
-from ti_qat.model_directory import StudentDescription, TrainedModel, TrainedTask
-from ti_qat.schedules import ConstantSchedule, InterventionPoint, Method
-from ti_qat.tasks import objective_of
+from ti_qat.method.schedules import ConstantSchedule, InterventionPoint, Method
+from ti_qat.models import model_directory
+from ti_qat.models.families import FAMILIES, Modality, layers_of
+from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask
+from ti_qat.tasks import image_task
+from ti_qat.tasks.image_task import ImageObjective, ImageTask
+from ti_qat.tasks.language_task import LanguageTask
+from ti_qat.tasks.lookup import objective_of
+from ti_qat.training.intervention_trainer import InterventionTrainer
 
 IMAGE_TASK = ImageTask(modality="images", name="tiny", labels=("cat", "dog", "eel"), metric="accuracy")
 LANGUAGE_TASK = LanguageTask(objective="language_modelling", name="tiny", format="txt")

@@ -15,10 +15,10 @@ from tests.training.tiny_families import tiny_inputs, tiny_model, tiny_student_o
 from ti_qat.artifact.packing import packed_width
 from ti_qat.config import WeightQuantizer
 from ti_qat.errors import ConfigurationError, TrainingError
-from ti_qat.families import FAMILIES
 from ti_qat.hf_quantizer import ATTENTION_NAME
-from ti_qat.packed_weights import pack, ternary_layers
-from ti_qat.stored_student import stored_state
+from ti_qat.models.families import FAMILIES
+from ti_qat.models.stored_student import stored_state
+from ti_qat.quantization.packed_weights import pack, ternary_layers
 
 WEIGHTS = "model.safetensors"
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
@@ -27,7 +27,7 @@ both_forms = pytest.mark.parametrize("packed", [False, True], ids=["latent", "pa
 
 
 def write(student, directory, packed):
-    """Save as `ti_qat.model_directory` does."""
+    """Save as `ti_qat.models.model_directory` does."""
     if packed:
         pack(student)
     student.save_pretrained(directory, state_dict=stored_state(student), save_original_format=False)

@@ -12,11 +12,12 @@ from datasets import Dataset
 
 from tests.training.models import tiny_tokenizer
 from tests.training.tiny_families import tiny_model
-from ti_qat import image_task, model_directory
 from ti_qat.cli import main
 from ti_qat.errors import TaskError
-from ti_qat.image_task import ImageObjective, ImageTask, read_images
-from ti_qat.tasks import find_task
+from ti_qat.models import model_directory
+from ti_qat.tasks import image_task
+from ti_qat.tasks.image_task import ImageObjective, ImageTask, read_images
+from ti_qat.tasks.lookup import find_task
 
 LABELS = ("dog", "cat", "eel")  # not in the order of the folders
 COLOURS = {"dog": (250, 10, 10), "cat": (10, 250, 10), "eel": (10, 10, 250)}

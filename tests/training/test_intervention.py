@@ -3,12 +3,12 @@ import torch
 
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
 from ti_qat.config import LossSettings
-from ti_qat.distillation import TERMS, Observation, Shares, distillation_loss
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.intervention import AttentionRecorder, TeacherIntervention
-from ti_qat.modeling import full_precision_weights
-from ti_qat.quantizers import Mode, activation_mode
-from ti_qat.schedules import InterventionPoint
+from ti_qat.method.distillation import TERMS, Observation, Shares, distillation_loss
+from ti_qat.method.intervention import AttentionRecorder, TeacherIntervention
+from ti_qat.method.schedules import InterventionPoint
+from ti_qat.models.modeling import full_precision_weights
+from ti_qat.quantization.quantizers import Mode, activation_mode
 
 POINTS = list(InterventionPoint)
 

@@ -11,12 +11,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.builders import WORDS
 from tests.training.models import tiny_tokenizer
 from tests.training.tiny_families import tiny_model
-from ti_qat import model_directory
 from ti_qat.cli import main
 from ti_qat.errors import TaskError
-from ti_qat.language_task import LanguageBatch, LanguageObjective, LanguageTask, token_blocks
-from ti_qat.objectives import Split
-from ti_qat.tasks import find_task
+from ti_qat.models import model_directory
+from ti_qat.tasks.language_task import LanguageBatch, LanguageObjective, LanguageTask, token_blocks
+from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.objectives import Split
 
 LINES = [" ".join(WORDS[(3 * row + 5 * i) % len(WORDS)] for i in range(3 + row % 5)) for row in range(24)]
 

@@ -5,11 +5,11 @@ import torch
 
 from tests.training.tiny_families import tiny_inputs, tiny_model, tiny_student_of
 from ti_qat.config import LogitScaling, LossSettings
-from ti_qat.distillation import NO_LABEL, TERMS, Observation, Shares, counts_of, distillation_loss
-from ti_qat.families import FAMILIES
-from ti_qat.intervention import AttentionRecorder
-from ti_qat.modeling import full_precision_weights
-from ti_qat.quantizers import Mode, activation_mode
+from ti_qat.method.distillation import NO_LABEL, TERMS, Observation, Shares, counts_of, distillation_loss
+from ti_qat.method.intervention import AttentionRecorder
+from ti_qat.models.families import FAMILIES
+from ti_qat.models.modeling import full_precision_weights
+from ti_qat.quantization.quantizers import Mode, activation_mode
 
 ALL = {f"{name}_weight": 1.0 for name in TERMS}
 

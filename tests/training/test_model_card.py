@@ -14,15 +14,15 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.training.models import TASK, tiny_batch
 from tests.training.runs import prepare, teach, train
-from ti_qat import model_directory
 from ti_qat.artifact.errors import OutputError
 from ti_qat.cli import main
 from ti_qat.config import WeightQuantizer
 from ti_qat.errors import ConfigurationError, TrainingError, UnsupportedModelError
 from ti_qat.evaluation import evaluate
 from ti_qat.export import export
-from ti_qat.model_directory import load_pretrained, load_teacher
-from ti_qat.publishing import publish
+from ti_qat.models import model_directory
+from ti_qat.models.model_directory import load_pretrained, load_teacher
+from ti_qat.sharing.publishing import publish
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_a_push_that_fails_leaves_the_output_and_says_what_to_do(made, tmp_path,
     ("me/tiny", None, "log in with `hf auth login`"),
 ])  # fmt: skip
 def test_where_nothing_could_be_pushed_nothing_is_trained(made, tmp_path, monkeypatch, repo_id, token, said):
-    monkeypatch.setattr("ti_qat.model_hub.get_token", lambda: token)
+    monkeypatch.setattr("ti_qat.sharing.model_hub.get_token", lambda: token)
     done = invoke(
         "train", "--teacher", made / "teacher", "--task", made / "task.toml", "--data", made / "data",
         "--out", tmp_path / "student", "--push-to-hub", repo_id,

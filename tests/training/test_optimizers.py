@@ -9,7 +9,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments, get_li
 
 from tests.training.models import tiny_student, tiny_teacher
 from ti_qat.config import StudentConfig, TeacherConfig
-from ti_qat.optimizers import (
+from ti_qat.training.optimizers import (
     BertAdam,
     OptimizerRestart,
     PerParameterClipping,

@@ -5,12 +5,13 @@ import torch
 from click.testing import CliRunner
 
 from tests.training.models import TASK, write_data, write_pretrained
-from ti_qat import intervention_trainer, recipes
+from ti_qat import recipes
 from ti_qat.cli import main
 from ti_qat.config import StudentConfig, TeacherConfig, configure
 from ti_qat.errors import ConfigurationError
+from ti_qat.method.schedules import Method
 from ti_qat.pipeline.config import read_configuration
-from ti_qat.schedules import Method
+from ti_qat.training import intervention_trainer
 
 # What the paper's public code does; docs/training.md names it.
 REPRO = {
@@ -78,9 +79,7 @@ def test_what_a_preset_sets_can_be_taken_back():
 
 def test_a_run_refuses_a_student_that_it_could_not_export(tmp_path):
     (tmp_path / "run.toml").write_text('[task]\nname = "cola"\n[student]\nsettings = { preset = "repro" }\n')
-    with pytest.raises(
-        ConfigurationError, match=r"student\.settings: activations: expected static or dynamic_"
-    ):
+    with pytest.raises(ConfigurationError, match=r"student\.settings: activations: expected static or dynamic_"):
         read_configuration(tmp_path / "run.toml")
     per_token = "student.settings.activations=dynamic_per_token"
     with pytest.raises(ConfigurationError, match=r"student\.settings: exportable: expected true in a run, .*false"):

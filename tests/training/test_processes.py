@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.training import runs
-from ti_qat import model_directory
-from ti_qat.schedules import Method
+from ti_qat.method.schedules import Method
+from ti_qat.models import model_directory
 
 REPOSITORY = Path(__file__).parents[2]
 # See test_accumulation: nothing that is 0 but for rounding may move a weight.

@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from tests.training.models import tiny_batch, tiny_student, tiny_teacher
-from ti_qat.activation_quantizers import PerTensorQuantizer, PerTokenQuantizer, ProbabilityQuantizer
 from ti_qat.artifact.schema import Granularity
 from ti_qat.config import ActivationRange, QuantizerSettings, StudentConfig, WeightQuantizer, configure
 from ti_qat.errors import ConfigurationError
-from ti_qat.layers import TernaryEmbedding, TernaryLinear, set_blend
-from ti_qat.modeling import full_precision_weights, make_student, ternary_linears
-from ti_qat.optimizers import SCALE_PARAMETER
-from ti_qat.quantizers import Mode, Quantizer, activation_mode
+from ti_qat.models.modeling import full_precision_weights, make_student, ternary_linears
+from ti_qat.quantization.activation_quantizers import PerTensorQuantizer, PerTokenQuantizer, ProbabilityQuantizer
+from ti_qat.quantization.layers import TernaryEmbedding, TernaryLinear, set_blend
+from ti_qat.quantization.quantizers import Mode, Quantizer, activation_mode
+from ti_qat.training.optimizers import SCALE_PARAMETER
 
 LABELS = torch.tensor([0, 1, 0])
 SETTINGS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ti_qat.artifact import numerics
-from ti_qat.quantizers import clip_straight_through, code_max_of, quantize
+from ti_qat.quantization.quantizers import clip_straight_through, code_max_of, quantize
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.1, 1 / 3, 1 / 127])

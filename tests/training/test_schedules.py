@@ -5,8 +5,7 @@ import pytest
 
 from ti_qat.config import StudentConfig
 from ti_qat.errors import ConfigurationError
-from ti_qat.recipes import steps_of_intervention
-from ti_qat.schedules import (
+from ti_qat.method.schedules import (
     ConstantSchedule,
     GradualSchedule,
     InterventionPoint,
@@ -16,6 +15,7 @@ from ti_qat.schedules import (
     phase,
     schedule_for,
 )
+from ti_qat.recipes import steps_of_intervention
 
 # The ends of the phases, as fractions of T.
 GRADUAL = (("output", Fraction(1, 6)), ("context", Fraction(1, 3)), ("attention_map", Fraction(1)))

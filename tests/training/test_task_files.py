@@ -5,10 +5,10 @@ import datasets
 import numpy as np
 import pytest
 
-from ti_qat.data import read_rows, task_file
 from ti_qat.errors import TaskError
-from ti_qat.tasks import find_task
-from ti_qat.text_task import TextTask
+from ti_qat.tasks.data import read_rows, task_file
+from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.text_task import TextTask
 
 FIELDS = {
     "name": "t",

@@ -2,9 +2,10 @@ import pytest
 
 from tests.training.models import TASK, tiny_tokenizer, write_data
 from ti_qat.config import StudentConfig, TeacherConfig, configure
-from ti_qat.data import RightPadding, lengths_of, read_rows, task_file, tokenized
 from ti_qat.errors import ConfigurationError, TaskError
-from ti_qat.tasks import GLUE_TASKS, find_task
+from ti_qat.tasks.data import RightPadding, lengths_of, read_rows, task_file, tokenized
+from ti_qat.tasks.glue import GLUE_TASKS
+from ti_qat.tasks.lookup import find_task
 
 TASK_TOML = """name = "t"
 text_columns = ["text"]

@@ -11,14 +11,15 @@ import torch
 from transformers import BertForSequenceClassification
 
 from tests.training.models import TASK, write_data, write_pretrained
-from ti_qat import model_directory, recipes
+from ti_qat import recipes
 from ti_qat.artifact.errors import OutputError
-from ti_qat.checkpoints import is_complete, newest_complete
 from ti_qat.config import StudentConfig, TeacherConfig, WeightQuantizer
-from ti_qat.data import training_order
 from ti_qat.errors import ConfigurationError, TaskError, TrainingError, UnsupportedModelError
-from ti_qat.schedules import Method
-from ti_qat.training import ResumableTrainer
+from ti_qat.method.schedules import Method
+from ti_qat.models import model_directory
+from ti_qat.tasks.data import training_order
+from ti_qat.training.checkpoints import is_complete, newest_complete
+from ti_qat.training.trainer import ResumableTrainer
 
 SHARED = {
     "epochs": 2.0, "batch_size": 4, "log_every_steps": 2, "evaluate_every_steps": 6, "checkpoint_every_steps": 3,

@@ -8,8 +8,8 @@ import torch
 
 from ti_qat.artifact.schema import Granularity
 from ti_qat.config import QuantizerSettings, WeightQuantizer
-from ti_qat.quantizers import Quantized
-from ti_qat.weight_quantizers import layer_weights
+from ti_qat.quantization.quantizers import Quantized
+from ti_qat.quantization.weight_quantizers import layer_weights
 
 WIDE = [quantizer for quantizer in WeightQuantizer if not quantizer.only_ternary]
 

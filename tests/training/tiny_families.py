@@ -29,9 +29,9 @@ from transformers import (
 )
 
 from ti_qat.config import QuantizerSettings
-from ti_qat.families import FAMILIES, Modality
-from ti_qat.modeling import make_student, set_dropout, static_quantizers
-from ti_qat.quantizers import Mode, activation_mode
+from ti_qat.models.families import FAMILIES, Modality
+from ti_qat.models.modeling import make_student, set_dropout, static_quantizers
+from ti_qat.quantization.quantizers import Mode, activation_mode
 
 VOCABULARY, WIDTH, LAYERS, HEADS, FEED_FORWARD, POSITIONS, PAD = 61, 24, 2, 4, 40, 20, 1
 BERT_LIKE = {

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ti_qat.config import StudentConfig, TeacherConfig, configure, parse_value
 from ti_qat.errors import ConfigurationError
-from ti_qat.schedules import Method
+from ti_qat.method.schedules import Method
 
 Scalar = bool | int | float | str
 

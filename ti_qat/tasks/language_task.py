@@ -15,11 +15,11 @@ from pydantic import model_validator
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from ti_qat.data import RightPadding, lengths_of, records_of, task_file
-from ti_qat.distillation import NO_LABEL, next_token_entropies
-from ti_qat.families import Family
-from ti_qat.objectives import Array, Collator, Split, digests_of, load_tokenizer
-from ti_qat.text_task import Columns, DataFormat, RowFiles
+from ti_qat.method.distillation import NO_LABEL, next_token_entropies
+from ti_qat.models.families import Family
+from ti_qat.tasks.data import RightPadding, lengths_of, records_of, task_file
+from ti_qat.tasks.objectives import Array, Collator, Split, digests_of, load_tokenizer
+from ti_qat.tasks.text_task import Columns, DataFormat, RowFiles
 
 
 class LanguageMetric(StrEnum):

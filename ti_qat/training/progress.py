@@ -15,8 +15,8 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.config import TrainingConfig
-from ti_qat.distillation import TERMS
 from ti_qat.errors import ConfigurationError
+from ti_qat.method.distillation import TERMS
 
 LOG_FILE = "training.jsonl"
 REPORTS_DIR = "runs"  # what TensorBoard reads

@@ -17,9 +17,9 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from ti_qat.artifact.evaluation import label_dtype
 from ti_qat.artifact.schema import Metric
 from ti_qat.errors import TaskError
-from ti_qat.hub import keep_split
-from ti_qat.records import Record, Records, read_records
-from ti_qat.text_task import RowFiles, TextTask
+from ti_qat.tasks.hub_data import keep_split
+from ti_qat.tasks.records import Record, Records, read_records
+from ti_qat.tasks.text_task import RowFiles, TextTask
 
 # Batches are drawn from pools of this many batches of rows sorted by length: little padding, random mix.
 BATCHES_PER_POOL = 50

@@ -7,11 +7,11 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ti_qat import __version__
-from ti_qat.families import require_exportable
-from ti_qat.model_directory import WEIGHTS_FILE, StudentDescription, TrainedModel
-from ti_qat.model_hub import CARD_FILE, OUR_TAG
-from ti_qat.packed_weights import ternary_layers
-from ti_qat.tasks import objective_of
+from ti_qat.models.families import require_exportable
+from ti_qat.models.model_directory import WEIGHTS_FILE, StudentDescription, TrainedModel
+from ti_qat.quantization.packed_weights import ternary_layers
+from ti_qat.sharing.model_hub import CARD_FILE, OUR_TAG
+from ti_qat.tasks.lookup import objective_of
 
 PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
@@ -31,7 +31,7 @@ CITATION = """@inproceedings{kim-etal-2023-teacher,
 def write_card(directory: Path, name: str, model: TrainedModel, inherited: dict[str, object]) -> None:
     """Write the card of the model that is saved in `directory` and called `name`.
 
-    `inherited` is the metadata of what it was made from (`ti_qat.model_hub`); a licence comes from there or is
+    `inherited` is the metadata of what it was made from (`ti_qat.sharing.model_hub`); a licence comes from there or is
     left to the user.
     """
     parts = [_summary(name, model), _facts(directory, model), _loading(name, model)]

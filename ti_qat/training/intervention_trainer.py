@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ti_qat.config import Precision, StudentConfig
-from ti_qat.distillation import DistillationLoss, Observation, distillation_loss
-from ti_qat.intervention import AttentionRecorder, TeacherIntervention
-from ti_qat.layers import set_blend
-from ti_qat.schedules import GradualLambda, Schedule, phase
-from ti_qat.training import ResumableTrainer
+from ti_qat.method.distillation import DistillationLoss, Observation, distillation_loss
+from ti_qat.method.intervention import AttentionRecorder, TeacherIntervention
+from ti_qat.method.schedules import GradualLambda, Schedule, phase
+from ti_qat.quantization.layers import set_blend
+from ti_qat.training.trainer import ResumableTrainer
 
 
 class InterventionTrainer(ResumableTrainer):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ti_qat.config import ActivationGranularity, ActivationRange, QuantizerSettings
 from ti_qat.errors import TrainingError
-from ti_qat.quantizers import Quantized, Quantizer, clip_straight_through, quantize
+from ti_qat.quantization.quantizers import Quantized, Quantizer, clip_straight_through, quantize
 
 # Clipping points tried by `calibrate_scale`, as fractions of the largest magnitude.
 CLIPPING_FRACTIONS = tuple(fraction / 50 for fraction in range(5, 51))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ti_qat.artifact.schema import Granularity
 from ti_qat.config import QuantizerSettings, WeightQuantizer
-from ti_qat.quantizers import Quantized, clip_straight_through, code_max_of
+from ti_qat.quantization.quantizers import Quantized, clip_straight_through, code_max_of
 
 TERNARY_THRESHOLD_FACTOR = 0.7
 

@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ti_qat import model_directory
 from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.errors import OutputError
 from ti_qat.errors import ConfigurationError, TrainingError
-from ti_qat.model_card import write_card
-from ti_qat.model_directory import CONFIG_FILE, STUDENT_FILE, WEIGHTS_FILE
-from ti_qat.model_hub import inherited_metadata
-from ti_qat.packed_weights import pack
+from ti_qat.models import model_directory
+from ti_qat.models.model_directory import CONFIG_FILE, STUDENT_FILE, WEIGHTS_FILE
+from ti_qat.quantization.packed_weights import pack
+from ti_qat.sharing.model_card import write_card
+from ti_qat.sharing.model_hub import inherited_metadata
 
 
 @dataclass(frozen=True)

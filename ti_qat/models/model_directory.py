@@ -1,7 +1,7 @@
 """Teacher and student directories: a transformers checkpoint, its tokenizer, and what it was made for.
 
 Both hold config.json, model.safetensors, tokenizer.json, task.json and training.jsonl. A student adds
-student.json; `ti_qat.stored_student` says how its tensors are stored. `from_pretrained` of transformers loads
+student.json; `ti_qat.models.stored_student` says how its tensors are stored. `from_pretrained` of transformers loads
 either; here nothing may be missing or left over.
 """
 
@@ -22,12 +22,12 @@ from transformers import (
 
 from ti_qat.config import QuantizerSettings
 from ti_qat.errors import TaskError, TrainingError, UnsupportedModelError
-from ti_qat.families import family_of
-from ti_qat.model_hub import require_there
-from ti_qat.objectives import Processor
-from ti_qat.schedules import Method
-from ti_qat.stored_student import stored_state
-from ti_qat.tasks import Task, objective_of, require_learnable
+from ti_qat.method.schedules import Method
+from ti_qat.models.families import family_of
+from ti_qat.models.stored_student import stored_state
+from ti_qat.sharing.model_hub import require_there
+from ti_qat.tasks.lookup import Task, objective_of, require_learnable
+from ti_qat.tasks.objectives import Processor
 
 TASK_FILE, STUDENT_FILE = "task.json", "student.json"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"

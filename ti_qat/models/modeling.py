@@ -1,7 +1,7 @@
 """Turns a transformers model into its ternary student, by name and in place of modules.
 
 No modelling code lives here: linears and the word embedding are replaced, and attention goes through
-the function that `transformers` lets us register. `ti_qat.families` says where they lie; the names of
+the function that `transformers` lets us register. `ti_qat.models.families` says where they lie; the names of
 operations are those of `ti_qat.artifact.encoder`.
 """
 
@@ -19,17 +19,17 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from ti_qat.activation_quantizers import (
+from ti_qat.config import QuantizerSettings
+from ti_qat.hf_quantizer import ATTENTION_NAME, TernaryConfig
+from ti_qat.models.families import Family, attention_calls, family_of, layers_of
+from ti_qat.quantization.activation_quantizers import (
     StaticQuantizer,
     input_quantizer,
     operand_quantizer,
     probability_quantizer,
 )
-from ti_qat.config import QuantizerSettings
-from ti_qat.families import Family, attention_calls, family_of, layers_of
-from ti_qat.hf_quantizer import ATTENTION_NAME, TernaryConfig
-from ti_qat.layers import TernaryEmbedding, TernaryLinear, split_fused
-from ti_qat.quantizers import Quantized, Quantizer
+from ti_qat.quantization.layers import TernaryEmbedding, TernaryLinear, split_fused
+from ti_qat.quantization.quantizers import Quantized, Quantizer
 
 # What the families call the probabilities of their dropouts.
 DROPOUT_SETTINGS = (

@@ -11,7 +11,7 @@ from datasets.exceptions import DatasetsError
 
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.errors import TaskError
-from ti_qat.text_task import RowFiles
+from ti_qat.tasks.text_task import RowFiles
 
 
 def keep_split(task: RowFiles, split: str, file: Path) -> None:

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from ti_qat.artifact.packing import pack_ternary, packed_width, unpack_ternary
 from ti_qat.errors import TrainingError
-from ti_qat.layers import TernaryEmbedding, TernaryLinear
-from ti_qat.quantizers import Quantized
+from ti_qat.quantization.layers import TernaryEmbedding, TernaryLinear
+from ti_qat.quantization.quantizers import Quantized
 
 TernaryLayer = TernaryLinear | TernaryEmbedding
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ti_qat.artifact.schema import EncoderShape
-from ti_qat.families import layers_of, position_offset
-from ti_qat.modeling import static_quantizers, ternary_linears
+from ti_qat.models.families import layers_of, position_offset
+from ti_qat.models.modeling import static_quantizers, ternary_linears
 
 Array = np.ndarray[Any, Any]
 

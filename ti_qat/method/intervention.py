@@ -1,7 +1,7 @@
 """Teacher intervention: the teacher's own values replace the student's inside attention.
 
 Kim et al.: Teacher Intervention, improving convergence of quantization aware training for ultra-low
-precision transformers (EACL 2023). `ti_qat.schedules` says at which step which values.
+precision transformers (EACL 2023). `ti_qat.method.schedules` says at which step which values.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ti_qat.errors import UnsupportedModelError
-from ti_qat.families import family_of, layers_of
-from ti_qat.modeling import AttentionTap, attach_tap
-from ti_qat.schedules import InterventionPoint
+from ti_qat.method.schedules import InterventionPoint
+from ti_qat.models.families import family_of, layers_of
+from ti_qat.models.modeling import AttentionTap, attach_tap
 
 
 @dataclass

@@ -13,9 +13,9 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
 
-from ti_qat.data import task_file
-from ti_qat.families import Family
-from ti_qat.text_task import RowFiles
+from ti_qat.models.families import Family
+from ti_qat.tasks.data import task_file
+from ti_qat.tasks.text_task import RowFiles
 
 Array = np.ndarray[Any, Any]
 Processor = PreTrainedTokenizerBase | BaseImageProcessor

@@ -22,16 +22,16 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import is_torch_tf32_available
 
-from ti_qat.checkpoints import newest_complete, publish
 from ti_qat.config import GradientClipping, Precision, StudentConfig, TrainingConfig
-from ti_qat.data import training_order
-from ti_qat.distillation import Shares, counts_of
 from ti_qat.errors import ConfigurationError, TrainingError
-from ti_qat.families import family_of
-from ti_qat.objectives import Objective, Processor
-from ti_qat.optimizers import OptimizerRestart, PerParameterClipping, optimizer_for, staged_schedule
-from ti_qat.processes import on_cpu, processes
-from ti_qat.progress import LOG_FILE, REPORTS_DIR, CurveLog, ProgressLine, reporters
+from ti_qat.method.distillation import Shares, counts_of
+from ti_qat.models.families import family_of
+from ti_qat.tasks.data import training_order
+from ti_qat.tasks.objectives import Objective, Processor
+from ti_qat.training.checkpoints import newest_complete, publish
+from ti_qat.training.optimizers import OptimizerRestart, PerParameterClipping, optimizer_for, staged_schedule
+from ti_qat.training.processes import on_cpu, processes
+from ti_qat.training.progress import LOG_FILE, REPORTS_DIR, CurveLog, ProgressLine, reporters
 
 EVALUATION_BATCH_ROWS = 64
 

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 from ti_qat.config import QuantizerSettings
 from ti_qat.errors import TrainingError
 from ti_qat.hf_quantizer import TernaryConfig
-from ti_qat.modeling import make_ternary
-from ti_qat.packed_weights import PackedWeights, pack, ternary_layers
-from ti_qat.quantizers import Quantizer
-from ti_qat.weight_quantizers import LayerWeights
+from ti_qat.models.modeling import make_ternary
+from ti_qat.quantization.packed_weights import PackedWeights, pack, ternary_layers
+from ti_qat.quantization.quantizers import Quantizer
+from ti_qat.quantization.weight_quantizers import LayerWeights
 
 
 def stored_state(student: PreTrainedModel) -> dict[str, Tensor]:

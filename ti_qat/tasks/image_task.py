@@ -18,11 +18,11 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Ba
 
 from ti_qat.artifact.evaluation import predictions, score
 from ti_qat.artifact.schema import Metric
-from ti_qat.data import labels_of
 from ti_qat.errors import TaskError
-from ti_qat.families import Family, Modality
-from ti_qat.objectives import Array, Collator, Split, class_settings
-from ti_qat.text_task import require_distinct
+from ti_qat.models.families import Family, Modality
+from ti_qat.tasks.data import labels_of
+from ti_qat.tasks.objectives import Array, Collator, Split, class_settings
+from ti_qat.tasks.text_task import require_distinct
 
 
 class ImageTask(BaseModel):

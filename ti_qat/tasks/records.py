@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ti_qat.errors import TaskError
-from ti_qat.text_task import DataFormat, RowFiles, TextTask, label_text, number_text
+from ti_qat.tasks.text_task import DataFormat, RowFiles, TextTask, label_text, number_text
 
 
 class Record(NamedTuple):

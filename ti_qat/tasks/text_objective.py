@@ -1,4 +1,4 @@
-"""Classification of texts and regression: how rows of `ti_qat.data` are learned and scored."""
+"""Classification of texts and regression: how rows of `ti_qat.tasks.data` are learned and scored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from ti_qat.artifact.evaluation import predictions, score
-from ti_qat.data import RightPadding, labels_of, lengths_of, read_rows, task_file, tokenized
-from ti_qat.families import Family, Modality
-from ti_qat.objectives import Array, Collator, Split, class_settings, digests_of, load_tokenizer
-from ti_qat.text_task import TextTask
+from ti_qat.models.families import Family, Modality
+from ti_qat.tasks.data import RightPadding, labels_of, lengths_of, read_rows, task_file, tokenized
+from ti_qat.tasks.objectives import Array, Collator, Split, class_settings, digests_of, load_tokenizer
+from ti_qat.tasks.text_task import TextTask
 
 
 @dataclass(frozen=True)

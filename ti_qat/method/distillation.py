@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ti_qat.config import LogitScaling, LossSettings
 from ti_qat.errors import ConfigurationError
-from ti_qat.intervention import AttentionRecord
+from ti_qat.method.intervention import AttentionRecord
 
 # Scores at or below this are what TernaryBERT's code takes for masked, and sets to 0.
 MASKED_SCORE = -100.0

@@ -4,7 +4,7 @@ Codes are integral float32 tensors and travel with their scale. A product of 8-b
 weights is an exact integer (|acc| <= 127 K < 2**24 up to K = 132104) and equals the deployed accumulator
 bit for bit; two 8-bit operands stay exact up to K = 1040 only, and beyond it that ablation is float32's.
 Rounding is straight-through. NaN stays visible: it gives NaN codes or scales.
-`ti_qat.weight_quantizers` and `ti_qat.activation_quantizers` say where scales come from.
+`ti_qat.quantization.weight_quantizers` and `ti_qat.quantization.activation_quantizers` say where scales come from.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ti_qat.artifact.schema import Granularity
 from ti_qat.config import QuantizerSettings
-from ti_qat.quantizers import Mode, Quantized, Quantizer
-from ti_qat.weight_quantizers import LayerWeights, layer_weights
+from ti_qat.quantization.quantizers import Mode, Quantized, Quantizer
+from ti_qat.quantization.weight_quantizers import LayerWeights, layer_weights
 
 
 class _TernaryProduct(torch.autograd.Function):

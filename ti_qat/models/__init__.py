@@ -1,0 +1,1 @@
+"""Which models are served, their students, and the directories that hold both."""

@@ -1,0 +1,1 @@
+"""Weights and activations as codes: the quantisers, and the layers that train through them."""

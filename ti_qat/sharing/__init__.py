@@ -1,0 +1,1 @@
+"""Model cards, 2-bit checkpoints and the hub."""

@@ -1,0 +1,1 @@
+"""What is learned: the tasks, how their data are read, and how they are scored."""

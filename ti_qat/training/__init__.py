@@ -1,0 +1,1 @@
+"""transformers' Trainer, made to intervene and to survive a kill."""

@@ -51,7 +51,8 @@ class WeightFigures:
 class Manifest:
     """The whole of `bundle.json` but its format and version.
 
-    A bundle of one label is a regression: its only logit is the number of that name.
+    A bundle of one label is a regression: its only logit is the number of that name. `text_columns` names
+    the texts of a row in the model's order, one or two; None where the artifact does not say.
     `files` maps each payload file to its SHA-256; `operators` is the version of the custom
     operators' domain; `artifact` is the digest of the artifact that was packed.
     """
@@ -59,6 +60,7 @@ class Manifest:
     task: str
     labels: tuple[str, ...]
     metric: str
+    text_columns: tuple[str, ...] | None
     max_length: int
     pad_token_id: int
     operators: int
@@ -72,6 +74,11 @@ class Manifest:
     def is_regression(self) -> bool:
         """Whether the model predicts a number instead of a class."""
         return len(self.labels) == 1
+
+    @property
+    def takes_pairs(self) -> bool | None:
+        """Whether a row is two texts instead of one; None where the artifact does not say."""
+        return None if self.text_columns is None else len(self.text_columns) == 2
 
 
 @dataclass(frozen=True)
@@ -139,8 +146,9 @@ def _parse_manifest(file: Path) -> Manifest:
     fields.constant("version", FORMAT_VERSION)
     manifest = Manifest(
         task=fields.text("task"),
-        labels=fields.labels("labels"),
+        labels=fields.strings("labels"),
         metric=fields.text("metric"),
+        text_columns=fields.text_columns("text_columns"),
         max_length=fields.integer("max_length", 1),
         pad_token_id=fields.integer("pad_token_id", 0),
         operators=fields.integer("operators", 1),
@@ -197,11 +205,21 @@ class _Fields:
             raise self.refuse(name, "a SHA-256 in hexadecimal", value)
         return value
 
-    def labels(self, name: str) -> tuple[str, ...]:
+    def strings(self, name: str) -> tuple[str, ...]:
         values = self.take(name, list, "a list of strings")
         if not values or not all(isinstance(value, str) for value in values):
             raise self.refuse(name, "one or more strings", values)
         return tuple(values)
+
+    def text_columns(self, name: str) -> tuple[str, ...] | None:
+        """Take one or two names; earlier bundles lack the field."""
+        if self.left.get(name) is None:
+            self.left.pop(name, None)
+            return None
+        names = self.strings(name)
+        if len(names) > 2:
+            raise self.refuse(name, "one or two strings", list(names))
+        return names
 
     def figures(self, name: str) -> WeightFigures:
         inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))

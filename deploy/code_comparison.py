@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from ti_qat.artifact.io import Artifact
 
 Array = np.ndarray[Any, Any]
 
-CODES_FILE, LOGITS_FILE = "codes.safetensors", "logits.safetensors"
+SIMULATION_FILE, CODES_FILE, LOGITS_FILE = "simulation.json", "codes.safetensors", "logits.safetensors"
+EXACT_PROFILE = "exact"
 BATCH_SIZE = 32
 
 
@@ -60,6 +62,7 @@ class CodeComparison:
 
 def read_simulation(artifact: Artifact, directory: Path) -> SimulatedCodes:
     """Read the results of `ti-qat simulate` for `artifact`; raise SimulationError if they do not fit it."""
+    _require_of(artifact, directory / SIMULATION_FILE)
     digests = _read(directory / CODES_FILE)
     logits = _read(directory / LOGITS_FILE).get("logits")
     labels = artifact.encoder.shape.labels
@@ -73,6 +76,19 @@ def read_simulation(artifact: Artifact, directory: Path) -> SimulatedCodes:
         if name not in digests or digests[name].shape != (rows,) or digests[name].dtype != np.uint64:
             raise SimulationError(f"{directory / CODES_FILE}: {name}: expected uint64 ({rows},), found something else")
     return SimulatedCodes(digests, logits)
+
+
+def _require_of(artifact: Artifact, file: Path) -> None:
+    """Raise SimulationError unless `file` tells of `artifact` in the deployed arithmetic."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        of, profile = told["artifact_digest"], told["profile"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SimulationError(f"{file}: expected what `ti-qat simulate` writes, found {error!r}") from error
+    if of != artifact.digest:
+        raise SimulationError(f"{file}: artifact_digest: expected a simulation of {artifact.digest}, found one of {of}")
+    if profile != EXACT_PROFILE:
+        raise SimulationError(f"{file}: profile: expected {EXACT_PROFILE}, the bundle's arithmetic, found {profile}")
 
 
 def _read(file: Path) -> dict[str, Array]:

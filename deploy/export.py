@@ -132,6 +132,7 @@ def _manifest(artifact: Artifact, digests: Mapping[str, str]) -> Manifest:
         task=header.task.name,
         labels=header.task.labels,
         metric=header.task.metric.value,
+        text_columns=header.task.text_columns,
         max_length=header.tokenization.max_length,
         pad_token_id=header.tokenization.pad_token_id,
         operators=DOMAIN_VERSION,

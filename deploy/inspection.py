@@ -78,6 +78,8 @@ def _lines(values: dict[str, Any], indent: str = "") -> list[str]:
             lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
         elif isinstance(value, list | tuple):
             lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
+        elif value is None:
+            lines.append(f"{indent}{key}: unknown")
         else:
             lines.append(f"{indent}{key}: {value:,}" if isinstance(value, int) else f"{indent}{key}: {value}")
     return lines

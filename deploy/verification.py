@@ -89,17 +89,16 @@ def verify(
     """Run the whole evaluation split through the bundle in every combination and compare.
 
     `isas` defaults to all that this machine supports; `on_progress` is called with the number of
-    rows just done. Raises BundleError, VerificationError or RuntimeConfigurationError.
+    rows just done. Raises BundleError, VerificationError, SimulationError or RuntimeConfigurationError.
     """
     bundle = _matching_bundle(artifact, bundle_dir)
+    simulated = None if simulation_dir is None else read_simulation(artifact, simulation_dir)
     chosen = tuple(supported_isas() if isas is None else isas)
     logits = {
         (isa, count): _run_split(artifact, bundle, isa, count, on_progress)
         for isa, count in itertools.product(chosen or (None,), threads)
     }
-    codes = None
-    if simulation_dir is not None:
-        codes = compare_codes(artifact, bundle, read_simulation(artifact, simulation_dir), on_progress)
+    codes = None if simulated is None else compare_codes(artifact, bundle, simulated, on_progress)
     by_isa = [[logits[isa, count] for isa in chosen] for count in threads]
     by_threads = [[logits[isa, count] for count in threads] for isa in chosen or (None,)]
     identical = (_same_over(by_isa), _same_over(by_threads))
@@ -152,6 +151,7 @@ def _matching_bundle(artifact: Artifact, bundle_dir: Path) -> Bundle:
         ("task", header.task.name, manifest.task),
         ("labels", list(header.task.labels), list(manifest.labels)),
         ("metric", header.task.metric.value, manifest.metric),
+        ("text_columns", header.task.text_columns, manifest.text_columns),
         ("max_length", header.tokenization.max_length, manifest.max_length),
         ("pad_token_id", header.tokenization.pad_token_id, manifest.pad_token_id),
     ):

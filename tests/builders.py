@@ -118,14 +118,19 @@ def tiny_evaluation(shape: EncoderShape, rows: int = 7, tokens: int = 13, seed: 
 
 
 def tiny_artifact(
-    path: Path, *, seed: int = 0, quantization: Quantization | None = None, **shape_changes: Any
+    path: Path,
+    *,
+    seed: int = 0,
+    quantization: Quantization | None = None,
+    text_columns: tuple[str, ...] | None = None,
+    **shape_changes: Any,
 ) -> io.Artifact:
     """Write a random tiny artifact at `path` and return it; with `labels=1` it is a regression."""
     shape = tiny_shape(**shape_changes)
     quantization = quantization or tiny_quantization()
     classes = ("negative", "positive", *(f"label{i}" for i in range(2, shape.labels)))
-    classification = Task(name="tiny", labels=classes, metric=Metric.ACCURACY)
-    regression = Task(name="tiny", labels=("score",), metric=Metric.PEARSON_SPEARMAN)
+    classification = Task(name="tiny", labels=classes, metric=Metric.ACCURACY, text_columns=text_columns)
+    regression = Task(name="tiny", labels=("score",), metric=Metric.PEARSON_SPEARMAN, text_columns=text_columns)
     return io.save(
         path,
         task=regression if shape.labels == 1 else classification,

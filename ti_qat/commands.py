@@ -159,10 +159,10 @@ def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_j
     result = export_student(student, find_task(task_name) if task_name else None, data_dir, out)
     found = result.agreement
     line = (
-        f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows; NumPy oracle against torch on"
-        f" {found.golden_rows} golden rows: {found.codes_different} of {found.codes_compared} codes differ"
-        f" (at most by {found.largest_code_difference});"
-        f" {agreement_line(found.label_agreement, found.largest_logit_difference)}"
+        f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows\n"
+        "torch's float32 sums against the oracle's fixed order (docs/numerics.md, section 8),"
+        f" {found.golden_rows} rows: {found.codes_different:,} of {found.codes_compared:,} codes differ, at most by"
+        f" {found.largest_code_difference}; {agreement_line(found.label_agreement, found.largest_logit_difference)}"
     )
     _tell(result, as_json, line)
 

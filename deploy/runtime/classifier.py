@@ -60,15 +60,30 @@ class Classifier:
         return self.bundle.manifest.labels
 
     def __call__(self, texts: Sequence[Text], *, batch_size: int = 32) -> list[Prediction]:
-        """Classify texts, or (text, second text) pairs; longer ones are cut to the bundle's max_length."""
+        """Classify texts, or (text, second text) pairs; longer ones are cut to the bundle's max_length.
+
+        Raises TextError for a text where the bundle says that the model takes pairs, and the reverse.
+        """
         if isinstance(texts, str):
             raise TypeError("expected a sequence of texts, found a single string")
+        self._require_fitting(texts)
         encodings = self._tokenizer.encode_batch(list(texts))
         return [self._prediction(row) for row in self._logits_of(encodings, batch_size)]
 
     def logits(self, inputs: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float32]:
         """Return float32 (B, labels) for input_ids and token_type_ids, int32 (B, S), and lengths, int32 (B,)."""
         return np.asarray(self._session.run(None, dict(inputs))[0], np.float32)
+
+    def _require_fitting(self, texts: Sequence[Text]) -> None:
+        columns = self.bundle.manifest.text_columns
+        if columns is None:
+            return
+        expected = f"one text ({columns[0]})" if len(columns) == 1 else f"a pair of texts ({', '.join(columns)})"
+        for index, text in enumerate(texts):
+            found = 1 if isinstance(text, str) else len(text)
+            if found != len(columns):
+                what = "one text" if found == 1 else f"{found} texts"
+                raise TextError(f"text {index}: expected {expected}, found {what}")
 
     def _logits_of(self, encodings: Sequence[Encoding], batch_size: int) -> NDArray[np.float32]:
         """Run texts of like length together, so that little padding is computed."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from deploy.bundle import Bundle
 from deploy.runtime.benchmark import benchmark
 from deploy.runtime.classifier import Classifier, Prediction, Text, TextError
 from deploy.runtime.session import ISAS
@@ -24,7 +26,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.command(short_help="Classify texts with a bundle.")
 @_bundle
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--pairs", is_flag=True, help="Every text is two texts with a tab between them.")
+@click.option("--pairs", is_flag=True, help="Every text is two with a tab between them (implied by a model of pairs).")
 @_threads
 @_isa
 @_json
@@ -34,6 +36,7 @@ def predict(
     """Classify texts, or the lines of standard input where none is given.
 
     A line has label, probability and text; of a regression the number's name, the number and the text.
+    A model of pairs takes two texts with a tab between them.
 
     \b
     Example:
@@ -41,7 +44,7 @@ def predict(
     """
     classifier = Classifier.load(bundle, threads=threads, isa=isa)
     lines = texts or _standard_input()
-    inputs = [_pair(number, line) if pairs else line for number, line in enumerate(lines, start=1)]
+    inputs = _inputs(classifier.bundle, lines, pairs)
     predictions: list[Prediction] = []
     # Progress only where someone waits: many lines, and standard error is a terminal.
     with click.progressbar(
@@ -67,10 +70,21 @@ def _standard_input() -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _pair(number: int, line: str) -> Text:
+def _inputs(bundle: Bundle, lines: Sequence[str], pairs: bool) -> list[Text]:
+    """Return the lines as what the model takes; `pairs` decides only where the bundle does not say."""
+    columns = bundle.manifest.text_columns or ()
+    if pairs and len(columns) == 1:
+        raise TextError(f"{bundle.path}: expected one text a line ({columns[0]}) and no --pairs, found --pairs")
+    if not pairs and len(columns) < 2:
+        return list(lines)
+    named = f" ({', '.join(columns)})" if columns else ""
+    return [_pair(f"text {number}: expected two texts{named}", line) for number, line in enumerate(lines, start=1)]
+
+
+def _pair(expectation: str, line: str) -> Text:
     first, tab, second = line.partition("\t")
     if not tab:
-        raise TextError(f"text {number}: expected two texts with a tab between them, found no tab")
+        raise TextError(f"{expectation} with a tab between them, found no tab")
     return first, second
 
 

@@ -27,3 +27,7 @@ def test_a_released_artifact_gives_the_same_bits(folder: str) -> None:
     _, inputs = next(artifact.evaluation.batches(artifact.evaluation.rows))
     logits = execute(artifact.encoder, reference.KERNELS, artifact.parameters, inputs)
     assert (artifact.digest, hashlib.sha256(logits.tobytes()).hexdigest()) == RELEASED[folder]
+
+
+def test_an_artifact_from_before_text_columns_leaves_them_unknown() -> None:
+    assert io.load(DATA / "artifact_v1").header.task.text_columns is None

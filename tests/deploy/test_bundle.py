@@ -105,6 +105,9 @@ def test_a_symbolic_link_is_refused(bundle: Path) -> None:
         (lambda m: m.pop("labels"), "labels: expected a list of strings, found nothing"),
         (lambda m: m.update(labels=[]), "labels: expected one or more strings"),
         (lambda m: m.update(labels=["one", 2]), "labels: expected one or more strings"),
+        (lambda m: m.update(text_columns=[]), "text_columns: expected one or more strings"),
+        (lambda m: m.update(text_columns="text"), "text_columns: expected a list of strings"),
+        (lambda m: m.update(text_columns=["a", "b", "c"]), "text_columns: expected one or two strings"),
         (lambda m: m.update(max_length=0), "max_length: expected an integer >= 1, found 0"),
         (lambda m: m.update(max_length="9"), "max_length: expected an integer >= 1, found '9'"),
         (lambda m: m.update(pad_token_id=-1), "pad_token_id: expected an integer >= 0"),
@@ -121,6 +124,11 @@ def test_a_wrong_manifest_field_is_named(bundle: Path, change: Callable[[dict[st
     _edit(bundle, change)
     with pytest.raises(BundleError, match=message):
         read_bundle(bundle)
+
+
+def test_a_bundle_from_before_text_columns_leaves_them_unknown(bundle: Path) -> None:
+    _edit(bundle, lambda m: m.pop("text_columns"))
+    assert read_bundle(bundle).manifest.text_columns is None
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
+from ti_qat.cli import main
 
 ROOT = Path(__file__).parents[2]
 PER_TENSOR_DYNAMIC = tiny_quantization(
@@ -126,6 +127,46 @@ def test_pairs_are_two_segments(bundle: Path) -> None:
     classifier = Classifier.load(bundle)
     pair, joined = classifier([("a good film", "dull"), "a good film dull"])
     assert pair.scores != joined.scores
+
+
+@pytest.fixture(scope="module")
+def bundles_of(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Bundles that know their texts, by how many a row has."""
+    directory = tmp_path_factory.mktemp("bundles")
+    for count, columns in ((1, ("review",)), (2, ("question", "reply"))):
+        pack(tiny_artifact(directory / f"artifact{count}", text_columns=columns), directory / f"bundle{count}")
+    return {count: directory / f"bundle{count}" for count in (1, 2)}
+
+
+def test_a_model_of_pairs_refuses_one_text_and_the_reverse(bundles_of: dict[int, Path]) -> None:
+    single, pairs = (Classifier.load(bundles_of[count]) for count in (1, 2))
+    assert len(single(["dull", "bad"])) == len(pairs([("a good film", "dull"), ("bad", "")])) == 2
+    with pytest.raises(TextError, match=r"^text 1: expected a pair of texts \(question, reply\), found one text$"):
+        pairs([("a good film", "dull"), "a good film"])
+    with pytest.raises(TextError, match=r"^text 0: expected one text \(review\), found 2 texts$"):
+        single([("a good film", "dull")])
+
+
+def test_predict_takes_what_the_model_was_trained_on(bundles_of: dict[int, Path]) -> None:
+    single, pairs = (str(bundles_of[count]) for count in (1, 2))
+    as_told = CliRunner().invoke(main, ["predict", pairs, "a good\tfilm"])
+    assert as_told.exit_code == 0, as_told.stderr
+    assert as_told.stdout == CliRunner().invoke(main, ["predict", pairs, "--pairs", "a good\tfilm"]).stdout
+    found = Classifier.load(pairs)([("a good", "film")])[0]
+    assert as_told.stdout == f"{found.label}\t{found.score:.4f}\ta good\tfilm\n"
+    # A tab in a single text is white space of it.
+    assert CliRunner().invoke(main, ["predict", single, "a good\tfilm"]).exit_code == 0
+
+
+def test_predict_says_what_the_model_takes(bundles_of: dict[int, Path]) -> None:
+    one_text = CliRunner().invoke(main, ["predict", str(bundles_of[2]), "a\tfilm", "a good film"])
+    assert (one_text.exit_code, one_text.stdout) == (2, "")
+    assert one_text.stderr == (
+        "ti-qat: text 2: expected two texts (question, reply) with a tab between them, found no tab\n"
+    )
+    two_texts = CliRunner().invoke(main, ["predict", str(bundles_of[1]), "--pairs", "a\tfilm"])
+    assert (two_texts.exit_code, two_texts.stdout) == (2, "")
+    assert two_texts.stderr.endswith("expected one text a line (review) and no --pairs, found --pairs\n")
 
 
 def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:

@@ -21,6 +21,7 @@ from ti_qat.artifact.encoder import Operation, execute
 from ti_qat.artifact.evaluation import codes_digest, valid_codes
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
+from ti_qat.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,12 @@ def _simulate(artifact: Artifact, out: Path, rows: int) -> tuple[dict[str, np.nd
 
         logits[chosen] = execute(artifact.encoder, KERNELS, artifact.parameters, inputs, observe)
     _write(out, digests, logits)
+    _tell(out, artifact.digest)
     return digests, logits
+
+
+def _tell(out: Path, digest: str, profile: str = "exact") -> None:
+    (out / "simulation.json").write_text(json.dumps({"artifact_digest": digest, "profile": profile}))
 
 
 def _write(out: Path, digests: dict[str, np.ndarray], logits: np.ndarray) -> None:
@@ -120,6 +126,9 @@ def test_a_bundle_with_edited_labels_is_refused(packed: tuple[Artifact, Path], t
 
 def test_a_simulation_of_something_else_is_refused(packed: tuple[Artifact, Path], tmp_path: Path) -> None:
     artifact, bundle = packed
+    with pytest.raises(SimulationError, match=r"simulation\.json: expected what `ti-qat simulate` writes"):
+        verify(artifact, bundle, simulation_dir=tmp_path, threads=(1,), isas=("scalar",))
+    _tell(tmp_path, artifact.digest)
     with pytest.raises(SimulationError, match=r"codes\.safetensors: expected a safetensors file"):
         verify(artifact, bundle, simulation_dir=tmp_path, threads=(1,), isas=("scalar",))
     digests, logits = _simulate(artifact, tmp_path, 4)
@@ -127,6 +136,23 @@ def test_a_simulation_of_something_else_is_refused(packed: tuple[Artifact, Path]
     _write(tmp_path, digests, logits)
     with pytest.raises(SimulationError, match=r"pooler\.input\.codes: expected uint64 \(4,\)"):
         verify(artifact, bundle, simulation_dir=tmp_path, threads=(1,), isas=("scalar",))
+
+
+def test_a_simulation_of_another_artifact_is_refused_before_anything_runs(
+    packed: tuple[Artifact, Path], tmp_path: Path
+) -> None:
+    artifact, bundle = packed
+    other = tiny_artifact(tmp_path / "other", seed=9)
+    _simulate(other, tmp_path / "simulation", other.evaluation.rows)
+    arguments = ["verify", str(artifact.path), str(bundle), "--simulation", str(tmp_path / "simulation")]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    expected = f"artifact_digest: expected a simulation of {artifact.digest}, found one of {other.digest}\n"
+    assert done.stderr.endswith(expected)
+    _tell(tmp_path / "simulation", artifact.digest, profile="fixed")
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "profile: expected exact" in done.stderr
 
 
 def test_the_verbs_print_one_json_object(packed: tuple[Artifact, Path], tmp_path: Path) -> None:
@@ -161,3 +187,16 @@ def test_inspect_describes_both_kinds(packed: tuple[Artifact, Path], tmp_path: P
     assert describe(bundle)["kind"] == "bundle"
     with pytest.raises(InspectionError, match="found neither"):
         describe(tmp_path)
+
+
+def test_inspect_and_verify_know_the_texts_of_a_row(packed: tuple[Artifact, Path], tmp_path: Path) -> None:
+    for path in (packed[0].path, packed[1]):
+        assert "text_columns: unknown\n" in CliRunner().invoke(main, ["inspect", str(path)]).stdout
+    artifact = tiny_artifact(tmp_path / "artifact", text_columns=("question", "reply"))
+    pack(artifact, tmp_path / "bundle")
+    for name in ("artifact", "bundle"):
+        assert "text_columns: question, reply\n" in CliRunner().invoke(main, ["inspect", str(tmp_path / name)]).stdout
+    manifest = tmp_path / "bundle" / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"text_columns": ["question"]}))
+    with pytest.raises(VerificationError, match=r"text_columns: expected .*'question', 'reply'.* as in the artifact"):
+        verify(artifact, tmp_path / "bundle")

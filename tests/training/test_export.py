@@ -160,6 +160,19 @@ def test_verbs_print_one_json_object(tmp_path, data):
         main, ["export", str(tmp_path / "student"), *options, "--out", str(tmp_path / "artifact")]
     )
     assert json.loads(found.stdout)["agreement"]["label_agreement"] == 1
+    assert io.load(tmp_path / "artifact").header.task.text_columns == ("text",)
+
+
+def test_export_says_what_its_codes_are_compared_with(tmp_path, data):
+    save_student(tmp_path / "student")
+    arguments = ["export", str(tmp_path / "student"), "--data", str(data), "--out", str(tmp_path / "artifact")]
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 0, found.output
+    scored, compared = found.stdout.splitlines()
+    assert scored.endswith("on 24 rows")
+    assert compared.startswith(
+        "torch's float32 sums against the oracle's fixed order (docs/numerics.md, section 8), 8 rows: "
+    )
 
 
 @pytest.mark.parametrize("verb", ["teach", "train", "evaluate", "export"])

@@ -48,7 +48,9 @@ def test_stsb_reads_scores_and_keeps_quotes(tmp_path):
     )
     rows = read("stsb", tmp_path, "train_file")
     assert (rows.texts, rows.labels) == ((('"A', "B"), ("A.", 'C"')), (5.0, 0.6))
-    assert find_task("stsb").describe() == Task(name="stsb", labels=("score",), metric=Metric.PEARSON_SPEARMAN)
+    assert find_task("stsb").describe() == Task(
+        name="stsb", labels=("score",), metric=Metric.PEARSON_SPEARMAN, text_columns=("sentence1", "sentence2")
+    )
 
 
 def test_a_score_that_is_no_number_is_an_error(tmp_path):

@@ -58,11 +58,16 @@ class Frozen(BaseModel):
 
 
 class Task(Frozen):
-    """What the model tells of a text: a class, `labels[i]` naming class i, or a number, named by the only label."""
+    """What the model tells of a row: a class, `labels[i]` naming class i, or a number, named by the only label.
+
+    `text_columns` names the row's texts in the model's order, one or two for pairs; None where the producer
+    did not say.
+    """
 
     name: str = Field(min_length=1)
     labels: tuple[str, ...] = Field(min_length=1, max_length=1000)
     metric: Metric
+    text_columns: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=2)
 
     @model_validator(mode="after")
     def _labels_fit_metric(self) -> Self:

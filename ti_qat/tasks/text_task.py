@@ -157,4 +157,4 @@ class TextTask(RowFiles):
 
     def describe(self) -> Task:
         """Return the task as an artifact's header states it."""
-        return Task(name=self.name, labels=self.labels, metric=self.metric)
+        return Task(name=self.name, labels=self.labels, metric=self.metric, text_columns=self.text_columns)

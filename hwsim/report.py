@@ -71,6 +71,7 @@ class Summary(BaseModel):
     cycles_per_inference: float
     title: str = "From a pretrained encoder to 2-bit inference"
     metric: str = "score"
+    evaluation_rows: int | None = None
     bits_per_weight: float | None = None
     seconds_per_stage: dict[str, float] = {}
     machine: dict[str, str | int | float | None] = {}

@@ -86,6 +86,16 @@ def test_a_regression_is_judged_by_its_score(run_dir: Path, tmp_path: Path, depl
     assert "labels as" not in page
 
 
+def test_a_score_on_fewer_rows_is_said_to_be_one(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    told = {}
+    for rows in (2, 7):
+        (tmp_path / "run" / JSON_FILE).write_text(json.dumps(summary(evaluation_rows=rows)))
+        report_run(tmp_path / "run")
+        told[rows] = "the first 2 of 7 sentences" in (tmp_path / "run" / HTML_FILE).read_text()
+    assert told == {2: False, 7: True}
+
+
 def test_the_same_run_gives_the_same_page(run_dir: Path) -> None:
     before = (run_dir / HTML_FILE).read_bytes()
     report_run(run_dir)

@@ -43,6 +43,11 @@ def as_text(summary: dict[str, Any]) -> str:
         size_mb, peak_mb = row["bytes"] / 1e6, row["peak_rss_bytes"] / 1e6
         score, latency = f"{row['score']:{width}.4f}", f"{row['latency_ms']:9.2f} ms"
         lines.append(f"{stage:10}{score}{size_mb:9.2f} MB{peak_mb:10.1f} MB{latency}")
+    if summary["simulated_rows"] < summary["evaluation_rows"]:
+        lines.append(
+            f"simulated: the first {summary['simulated_rows']:,} of {summary['evaluation_rows']:,} rows, "
+            "the other scores are of all"
+        )
     agreement = summary["agreement"]
     energy_uj = summary["energy_pj_per_inference"] / 1e6
     return "\n".join(

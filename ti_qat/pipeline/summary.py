@@ -39,6 +39,8 @@ def write_summary(run_dir: Path, results: Mapping[str, StageResult]) -> dict[str
             },
             "deployed": _measured({**verification, "bytes": verification["bundle_bytes"]}),
         },
+        "evaluation_rows": verification["rows"],
+        "simulated_rows": simulation["rows"],
         "agreement": {
             name: verification[name]
             for name in (

@@ -1,7 +1,8 @@
-"""The simulator's verbs: `ti-qat simulate` and `ti-qat report`."""
+"""The simulator's verbs: `ti-qat simulate`, `ti-qat accelerators` and `ti-qat report`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hwsim import report as reporting
-from hwsim.config import preset_names, read_accelerator
+from hwsim.config import Accelerator, preset_names, read_accelerator
+from hwsim.energy import prices
 from hwsim.fixed_simulation import FixedFindings
 from hwsim.simulate import SIMULATION_FILE, Profile, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
@@ -101,6 +103,42 @@ def _fixed_line(found: FixedFindings) -> str:
         f"{flips}; logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
         f"{widest[1]} bits of accumulator overflow nowhere (most at {widest[0]})"
     )
+
+
+@click.command(short_help="List the accelerators, or check and describe one.")
+@click.argument("accelerator", required=False, metavar="[NAME|FILE.toml]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def accelerators(accelerator: str | None, as_json: bool) -> None:
+    """List the accelerators that come with the package; given a name or a file, check it and describe it.
+
+    \b
+    Example:
+      ti-qat accelerators edge
+    """
+    if accelerator is None:
+        found = {name: read_accelerator(name) for name in preset_names()}
+        listed = {name: preset.model_dump(mode="json") for name, preset in found.items()}
+        lines = [f"{name}: {preset.description}" for name, preset in found.items()]
+        click.echo(json.dumps(listed) if as_json else "\n".join(lines))
+        return
+    chosen = read_accelerator(accelerator)
+    prices(chosen)  # its tables have a figure for everything that is counted
+    click.echo(chosen.model_dump_json() if as_json else _described(chosen))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _described(accelerator: Accelerator) -> str:
+    """Return an accelerator's name and description, and a line for every field."""
+    fields = accelerator.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
+    fields |= {f"fixed.{name}": value for name, value in fields.pop("fixed").items()}
+    width = max(map(len, fields))
+    lines = [f"{name:{width}}  {_written(value)}" for name, value in fields.items()]
+    return "\n".join([f"{accelerator.name}: {accelerator.description}", *lines])
 
 
 @click.command(short_help="Write a run's report again from its stages' results.")

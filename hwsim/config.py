@@ -108,7 +108,7 @@ def read_accelerator(name_or_file: str) -> Accelerator:
         return parse_toml(Path(name_or_file), Accelerator)
     if name_or_file not in preset_names():
         expected = f"a .toml file or one of {', '.join(preset_names())}"
-        raise SimulatorError("--accelerator", "name", expected=expected, found=repr(name_or_file))
+        raise SimulatorError("accelerator", "name", expected=expected, found=repr(name_or_file))
     return parse_toml(_PRESETS / f"{name_or_file}.toml", Accelerator)
 
 

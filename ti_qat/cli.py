@@ -26,6 +26,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "export": ("ti_qat.commands:export", "Write a trained student as an artifact."),
     "inspect": ("deploy.inspection:inspect", "Describe an artifact or a bundle."),
     "simulate": ("hwsim.cli:simulate", "Run an artifact through a ternary accelerator, bit by bit."),
+    "accelerators": ("hwsim.cli:accelerators", "List the accelerators, or check and describe one."),
     "pack": ("deploy.cli:pack", "Pack an artifact to 2 bits a weight as an ONNX bundle."),
     "verify": ("deploy.cli:verify", "Hold a bundle against its artifact on the whole evaluation split."),
     "predict": ("deploy.runtime.cli:predict", "Classify texts with a bundle."),
@@ -70,6 +71,9 @@ class LazyGroup(click.Group):
             path = error.ctx.command_path if error.ctx else ctx.command_path
             click.echo(f"ti-qat: {' '.join(error.format_message().split())} (see {path} --help)", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt as error:
+            click.echo(f"ti-qat: {str(error) or 'interrupted'}", err=True)
+            ctx.exit(130)  # 128 and the number of SIGINT, as shells have it
         except Exception as error:
             if type(error).__module__.split(".")[0] not in OUR_PACKAGES:
                 raise

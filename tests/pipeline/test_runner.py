@@ -121,3 +121,34 @@ def test_killing_the_run_ends_its_stage(tmp_path: Path) -> None:
     else:
         pytest.fail("the stage outlived the run")
     run_stages([], tmp_path / "run", quiet)
+
+
+INTERRUPTED = """
+import os, pathlib, sys, time
+checkpoint = pathlib.Path(sys.argv[1] + ".partial/checkpoint-7")
+checkpoint.mkdir(parents=True)
+(checkpoint / "complete.json").touch()
+time.sleep(60)
+"""
+
+
+def test_an_interrupted_run_alone_says_where_it_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "run" / "student"
+    parent = (
+        "import click, sys; from pathlib import Path; from ti_qat.cli import LazyGroup; "
+        "from ti_qat.pipeline.runner import run_stages; from ti_qat.pipeline.stages import Stage; "
+        f"argv = (sys.executable, '-c', {INTERRUPTED!r}, {str(output)!r}); "
+        f"stage = Stage('student', 's', argv, Path({str(output)!r})); "
+        "verb = click.Command('verb', callback=lambda: "
+        f"run_stages([stage], Path({str(tmp_path / 'run')!r}), lambda *_: None)); "
+        "LazyGroup.get_command = lambda *_: verb; LazyGroup('test')(['verb'])"
+    )
+    run = subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline_s = time.monotonic() + 20
+    while not (tmp_path / "run/student.partial/checkpoint-7/complete.json").exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the run and its stage
+    said = run.communicate()[1]
+    line = "interrupted; the work so far is kept, and the same command goes on from step 7 of stage student"
+    assert (run.returncode, said) == (130, f"ti-qat: {line}\n")

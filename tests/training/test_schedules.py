@@ -14,6 +14,7 @@ from ti_qat.method.schedules import (
     StochasticSchedule,
     phase,
     schedule_for,
+    warn_of_idleness,
 )
 from ti_qat.recipes import steps_of_intervention
 
@@ -89,3 +90,20 @@ def test_steps_of_intervention_win_over_the_fraction():
     assert steps_of_intervention(StudentConfig(intervention_steps=0), 30) == 0
     with pytest.raises(ConfigurationError, match="intervention_steps: expected at most the run's 30 steps, found 31"):
         steps_of_intervention(StudentConfig(intervention_steps=31), 30)
+
+
+@pytest.mark.parametrize(
+    ("method", "intervention_steps", "lambda_steps", "told"),
+    [
+        (Method.TI_G, 0, 1, "ti-g: the teacher intervenes at no step of 20: "),
+        (Method.TI_STOCHASTIC, 0, 1, "ti-stochastic: the teacher intervenes at no step of 20: "),
+        (Method.TI_G, 1, 1000, None),
+        (Method.KD, 0, 1000, None),
+        (Method.GRADUAL_LAMBDA, 0, 100, "gradual-lambda: lambda ends at 0.19 and not at 1, "),
+        (Method.GRADUAL_LAMBDA, 0, 20, None),
+    ],
+)
+def test_a_method_that_does_not_act_is_told(method, intervention_steps, lambda_steps, told, caplog):
+    warn_of_idleness(method, intervention_steps, lambda_steps, steps=20)
+    assert len(caplog.messages) == (told is not None)
+    assert told is None or caplog.messages[0].startswith(told)

@@ -8,9 +8,12 @@ alone, so a resumed run intervenes exactly as the uninterrupted one. Nothing her
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+_log = logging.getLogger(__name__)
 
 
 class InterventionPoint(StrEnum):
@@ -147,6 +150,26 @@ def schedule_for(method: Method, steps: int, seed: int) -> Schedule:
             return StochasticSchedule(steps, seed)
         case _:
             return ConstantSchedule(_CONSTANT.get(method), steps)
+
+
+def warn_of_idleness(method: Method, intervention_steps: int, gradual_lambda_steps: int, steps: int) -> None:
+    """Say so in the log where `method` does nothing, or not all that it is for, in a run of `steps` steps."""
+    if method.intervenes and intervention_steps == 0:
+        _log.warning(
+            "%s: the teacher intervenes at no step of %d: raise epochs, intervention_fraction or intervention_steps,"
+            " or choose kd",
+            method,
+            steps,
+        )
+    if method is Method.GRADUAL_LAMBDA and steps < gradual_lambda_steps:
+        _log.warning(
+            "%s: lambda ends at %.2f and not at 1, for the run has %d steps: lower gradual_lambda_steps, now %d,"
+            " or raise epochs",
+            method,
+            GradualLambda(gradual_lambda_steps).share(steps - 1),
+            steps,
+            gradual_lambda_steps,
+        )
 
 
 def phase(schedule: Schedule, step: int) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from ti_qat import __version__
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.pipeline.stages import Stage
+from ti_qat.training.checkpoints import newest_published_step
 
 STAGES_DIR = "stages"
 # A stage whose run was killed a moment ago is still on its way out.
@@ -74,6 +75,15 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def failure_of(argv: Sequence[str]) -> str | None:
+    """Run a verb whose result nobody needs; return what it said to be wrong, None where it is content."""
+    process = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if process.returncode == 0:
+        return None
+    said = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
+    return said[-1].removeprefix("ti-qat: ").removeprefix("Error: ")
+
+
 def run_stages(stages: Sequence[Stage], run_dir: Path, announce: Announce) -> dict[str, StageResult]:
     """Run every stage that is not done; return the results by name. Raises StageError."""
     results: dict[str, StageResult] = {}
@@ -114,14 +124,20 @@ def _run(stage: Stage, record: Path, key: str, lock: int) -> StageResult:
     _clear_foreign_work(stage, record, key)
     _write(record, {"key": key})
     started_s = time.perf_counter()
-    process = subprocess.run(
-        stage.argv,
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        pass_fds=(lock,),
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        check=False,
-    )
+    try:
+        process = subprocess.run(
+            stage.argv,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lock,),
+            preexec_fn=_end_with_parent,
+            check=False,
+        )
+    except KeyboardInterrupt:
+        step = None if stage.output is None else newest_published_step(stage.output)
+        where = f"stage {stage.name}" if step is None else f"step {step} of stage {stage.name}"
+        kept = f"the work so far is kept, and the same command goes on from {where}"
+        raise KeyboardInterrupt(f"interrupted; {kept}") from None
     if process.returncode != 0:
         raise StageError(stage, process.returncode)
     result = _parse(stage, process.stdout)
@@ -154,6 +170,11 @@ def _write(record: Path, content: dict[str, Any]) -> None:
     write_whole(record, json.dumps(content, indent=2) + "\n")
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to kill this stage when `ti-qat run` dies (prctl PR_SET_PDEATHSIG = 1)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def _end_with_parent() -> None:
+    """Leave an interruption from the keyboard to `ti-qat run`, which says what is kept and ends this stage.
+
+    Linux is asked to kill it when `ti-qat run` dies in any other way (prctl PR_SET_PDEATHSIG = 1).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -52,4 +52,10 @@ def newest_complete(root: Path) -> Path | None:
     return None
 
 
+def newest_published_step(out: Path) -> int | None:
+    """Return the step of the newest checkpoint of the unfinished run of `out`, its files unread; None without any."""
+    markers = out.with_name(out.name + ".partial").glob(f"checkpoint-*/{MARKER_FILE}")
+    return max((int(match[1]) for file in markers if (match := _STEP.fullmatch(file.parent.name))), default=None)
+
+
 _STEP = re.compile(r"checkpoint-(\d+)")

@@ -87,6 +87,8 @@ class ProgressLine(TrainerCallback):
         self._told_s = self._started_s
         if not state.is_world_process_zero:
             self._bar.disable, self._plain = True, False
+        elif self._first_step:
+            self._console.print(f"{self._title}: resuming from step {self._first_step} of {state.max_steps}")
         self._task = self._bar.add_task(self._title, total=state.max_steps, completed=state.global_step)
         self._bar.start()
 

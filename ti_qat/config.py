@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
@@ -106,6 +107,7 @@ class TrainingConfig(Settings):
     evaluate_every_steps: Count = 100
     checkpoint_every_steps: Count = 50
     report_to: str = "none"
+    exportable: bool = True
 
 
 class TeacherConfig(TrainingConfig):
@@ -192,7 +194,7 @@ class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
     `scale_learning_rate` is that of the binary logarithm of the learned scales; those of activations
     start from `calibration_batches` training batches. `dropout` is the student's; the teacher has none.
     `gradual_lambda_steps` is for the method of that name. With `pad_to_max_length` every batch is as long
-    as the longest text may be. `exportable` refuses, before training, what a later stage cannot take.
+    as the longest text may be.
     """
 
     learning_rate: Positive = 4e-4
@@ -204,7 +206,6 @@ class StudentConfig(TrainingConfig, QuantizerSettings, LossSettings):
     calibration_batches: Count = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     pad_to_max_length: bool = False
-    exportable: bool = True
 
     def quantizers(self) -> QuantizerSettings:
         """Return the part of the settings that a student's directory carries."""
@@ -225,7 +226,7 @@ def configure(model: type[Config], overrides: Sequence[str], task_name: str) -> 
         if not equals:
             raise ConfigurationError(f"--set {override}: expected key=value")
         if key not in model.model_fields:
-            raise ConfigurationError(f"--set {key}: unknown setting; known: {', '.join(model.model_fields)}")
+            raise ConfigurationError(unknown("setting", key, model.model_fields))
         # TOML has no null, and what a preset sets must be possible to take back.
         is_absent = text == "none" and model.model_fields[key].default is None
         values[key] = None if is_absent else parse_value(text)
@@ -236,6 +237,13 @@ def configure(model: type[Config], overrides: Sequence[str], task_name: str) -> 
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{key}: {message}, found {first['input']!r}") from error
+
+
+def unknown(kind: str, path: str, known: Iterable[str]) -> str:
+    """Return what is wrong with `path`, whose last part is none of the `known`: the closest of them, then all."""
+    closest = get_close_matches(path.rpartition(".")[2], names := list(known), n=1)
+    guess = f", did you mean {closest[0]}?" if closest else ";"
+    return f"{path}: unknown {kind}{guess} known: {', '.join(names)}"
 
 
 def parse_value(text: str) -> object:

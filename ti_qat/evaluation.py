@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset
 
 from ti_qat.artifact.process import peak_rss_bytes
 from ti_qat.models import model_directory
@@ -44,7 +44,6 @@ class EvaluationResult:
 
 def evaluate(directory: Path, task: Task, data_dir: Path) -> EvaluationResult:
     """Evaluate the model in `directory`. Raises `TrainingError` or `TaskError` for what cannot be used."""
-    disable_progress_bars()
     model = model_directory.load(directory)
     model_directory.require_same_labels(task, model)
     objective = objective_of(task)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -38,7 +38,7 @@ from ti_qat.models.modeling import static_quantizers, ternary_linears
 from ti_qat.quantization.activation_quantizers import PerTokenQuantizer
 from ti_qat.quantization.quantizers import Quantized
 from ti_qat.tasks.data import labels_of, lengths_of, read_rows, task_file, tokenized
-from ti_qat.tasks.lookup import TextTask
+from ti_qat.tasks.text_task import TextTask
 
 Array = np.ndarray[Any, Any]
 GOLDEN_ROWS = 8
@@ -78,7 +78,6 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
 
     `task` is the one it was trained on unless given. Raises `TrainingError`, `TaskError`, `ArtifactError`.
     """
-    disable_progress_bars()
     model = model_directory.load(student_dir)
     if model.student is None:
         raise TrainingError(f"{student_dir}: expected a student, found a teacher")

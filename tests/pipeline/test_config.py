@@ -11,7 +11,7 @@ import pytest
 from ti_qat.errors import ConfigurationError
 from ti_qat.method.schedules import Method
 from ti_qat.pipeline.config import as_set_options, read_configuration
-from ti_qat.pipeline.stages import plan
+from ti_qat.pipeline.stages import accelerator_check, plan
 
 MINIMAL = '[task]\nname = "sst2"\ndata = "glue"\n[model]\npath = "some/model"\n'
 
@@ -49,12 +49,18 @@ def test_reading_a_configuration_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        (MINIMAL + "[studnet]\n", [], r"config\.toml: studnet: unknown key"),
+        (
+            MINIMAL + "[studnet]\n",
+            [],
+            r"toml: studnet: unknown key, did you mean student\? known: prepare, task",
+        ),
+        (MINIMAL + "[prepare]\nscirpt = 'x'\nscript = 'y'\n", [], r"prepare\.scirpt: .*, did you mean script\?"),
+        (MINIMAL, ["simulation.xyzzy=1"], r"simulation\.xyzzy: unknown key; known: accelerator, limit$"),
         (MINIMAL + '[student]\nmethod = "ti-x"\n', [], r"student\.method: .*'ti-g'"),
         ("[task]\n", [], r"task\.name: Field required"),
         ("[task\n", [], r"config\.toml: expected TOML"),
         (MINIMAL, ["simulation.limit=0"], r"simulation\.limit: .*greater than or equal to 1, found 0"),
-        (MINIMAL, ["student.settings.epoch=1"], r"student\.settings: --set epoch: unknown setting; known: .*, epochs,"),
+        (MINIMAL, ["student.settings.epoch=1"], r"student\.settings: epoch: unknown setting, did you mean epochs\?"),
         (MINIMAL, ["teacher.settings.epochs=-1"], r"teacher\.settings: epochs: Input should be greater than 0"),
         (MINIMAL, ["student"], r"--set student: expected key\.path=value"),
         (MINIMAL, ["task.name.x=1"], r"--set task\.name\.x=1: name is a value"),
@@ -88,6 +94,26 @@ def test_files_beside_the_configuration_win_over_names(tmp_path: Path) -> None:
     assert teach[teach.index("--model") + 1] == str(tmp_path / "run/inputs/model")
     assert "edge" in stages["simulation"].argv
     assert stages["teacher"].reads == (tmp_path / "task.toml",)
+
+
+def test_an_accelerator_file_defines_the_simulation_and_not_the_training(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").touch()
+    config = read_configuration(write(tmp_path, MINIMAL), ["simulation.accelerator=mine.toml"])
+    reads = {stage.name: stage.reads for stage in plan(config, tmp_path, tmp_path / "run")}
+    assert [name for name, files in reads.items() if tmp_path / "mine.toml" in files] == ["simulation"]
+
+
+def test_an_accelerator_that_the_script_has_yet_to_make_is_not_checked(tmp_path: Path) -> None:
+    config = read_configuration(
+        write(tmp_path, '[prepare]\nscript = "prepare.py"\n' + MINIMAL), ["simulation.accelerator=inputs/mine.toml"]
+    )
+    run_dir = tmp_path / "run"
+    assert accelerator_check(config, tmp_path, run_dir) is None
+    (run_dir / "inputs").mkdir(parents=True)
+    (run_dir / "inputs/mine.toml").touch()
+    check = accelerator_check(config, tmp_path, run_dir)
+    assert check is not None
+    assert check[-3:] == ("accelerators", str(run_dir / "inputs/mine.toml"), "--json")
 
 
 def test_a_glue_name_and_a_hub_name_are_passed_on(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ti_qat.artifact.schema import Metric
 from ti_qat.config import QuantizerSettings
 from ti_qat.models.modeling import make_student, set_dropout, static_quantizers
 from ti_qat.quantization.quantizers import Mode, activation_mode
-from ti_qat.tasks.lookup import TextTask
+from ti_qat.tasks.text_task import TextTask
 
 TASK = TextTask(
     name="tiny",

@@ -20,7 +20,7 @@ from ti_qat.method.distillation import (
     token_scales,
 )
 from ti_qat.method.intervention import AttentionRecord
-from ti_qat.tasks.language_task import LanguageObjective
+from ti_qat.tasks.language_objective import LanguageObjective
 
 LENGTHS = (7, 4, 1)
 ROWS, TOKENS, LAYERS, HEADS, HIDDEN, CLASSES, VOCABULARY = 3, 7, 2, 3, 5, 3, 11

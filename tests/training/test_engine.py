@@ -1,7 +1,11 @@
 """What a user relies on of the engine beside its arithmetic: stages, precision, reports, checkpoints, resumption."""
 
 import json
+import re
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -54,6 +58,41 @@ def test_a_run_killed_around_the_border_of_its_stages_ends_in_the_same_bits(root
     killed_at(root, tmp_path / "killed", monkeypatch, step, checkpoint_every_steps=2, **TWO_STAGES)
     runs.train(root, tmp_path / "killed", checkpoint_every_steps=2, **TWO_STAGES)
     assert runs.sha256(tmp_path / "killed") == runs.sha256(tmp_path / "whole")
+
+
+def test_a_resumed_run_says_so_once_and_from_where(root, tmp_path, monkeypatch, capsys):
+    killed_at(root, tmp_path / "student", monkeypatch, 8)
+    capsys.readouterr()
+    runs.train(root, tmp_path / "student")
+    assert capsys.readouterr().err.count(f"student (ti-g): resuming from step 6 of {runs.STEPS}\n") == 1
+    runs.train(root, tmp_path / "other")
+    assert "resuming" not in capsys.readouterr().err
+
+
+def test_an_intervention_that_comes_to_no_step_is_told(root, tmp_path, caplog):
+    runs.train(root, tmp_path / "student", epochs=0.1)
+    assert "ti-g: the teacher intervenes at no step of 1: " in caplog.text
+    caplog.clear()
+    runs.train(root, tmp_path / "gradual", Method.GRADUAL_LAMBDA, gradual_lambda_steps=24)
+    assert "gradual-lambda: lambda ends at 0.46 and not at 1, for the run has 12 steps" in caplog.text
+
+
+@pytest.mark.slow
+def test_interrupted_from_the_keyboard_the_command_says_where_it_goes_on(root, tmp_path):
+    settings = [f"--set={key}={value}" for key, value in runs.SHORT.items() if key != "epochs"]
+    base = [sys.executable, "-m", "ti_qat", "teach", "--model", str(root / "model"), "--data", str(root / "data")]
+    base += ["--task", str(root / "task.toml"), "--out", str(tmp_path / "out")]
+    base += [*settings, "--set=max_length=9", "--set=epochs=5000"]
+    run = subprocess.Popen(base, stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + 60
+    while run.poll() is None and not list(tmp_path.glob("out.partial/checkpoint-*/complete.json")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate()[1]
+    kept = f"the work so far is kept in {tmp_path / 'out'}.partial, and the same command goes on from step "
+    assert run.returncode == 130
+    assert re.fullmatch(re.escape(f"ti-qat: interrupted; {kept}") + r"\d+\n", said), said
 
 
 def test_the_second_stage_rises_anew_with_a_new_optimiser(root, tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 import json
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from tokenizers import Tokenizer
+from transformers.utils import logging as transformers_logging
 
 from tests.training.models import TASK, tiny_batch, tiny_student, tiny_teacher, tiny_tokenizer, write_data
-from ti_qat import commands
+from tests.training.runs import TASK_TOML
+from ti_qat import recipes
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.reference import KERNELS
@@ -142,8 +145,24 @@ def test_a_damaged_directory_is_one_line(tmp_path):
     with pytest.raises(TrainingError, match=r"model\.safetensors: expected the weights"):
         model_directory.load(tmp_path / "student")
     (tmp_path / "student" / "task.json").unlink()
-    with pytest.raises(TrainingError, match=r"task\.json: expected a teacher or student directory"):
+    wrote = r"student: expected a folder that teach, train or publish wrote; it has no task\.json$"
+    with pytest.raises(TrainingError, match=wrote):
         model_directory.load(tmp_path / "student")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export", "publish"])
+def test_libraries_draw_no_progress_bars_between_our_lines(tmp_path, data, verb):
+    save_student(tmp_path / "student")
+    (tmp_path / "task.toml").write_text(TASK_TOML)
+    transformers_logging.enable_progress_bar()
+    datasets.enable_progress_bars()
+    options = {
+        "evaluate": ["--task", str(tmp_path / "task.toml"), "--data", str(data)],
+        "export": ["--data", str(data), "--out", str(tmp_path / "out")],
+        "publish": ["--out", str(tmp_path / "out")],
+    }
+    found = CliRunner().invoke(main, [verb, str(tmp_path / "student"), *options[verb]])
+    assert (found.exit_code, found.stderr) == (0, ""), found.output
 
 
 def test_verbs_print_one_json_object(tmp_path, data):
@@ -185,11 +204,11 @@ def test_help_shows_an_example(verb):
 def test_train_offers_every_method_and_passes_it_on(tmp_path, data, monkeypatch, method):
     asked = []
 
-    def record(teacher_dir, task, data_dir, method, out, config):
+    def record(teacher_dir, task, data_dir, method, out, config, replace):
         asked.append((method, config.weight_quantizer))
         return TrainingResult(str(out), 0.5, "accuracy", 1, 1, 1)
 
-    monkeypatch.setattr(commands, "train_student", record)
+    monkeypatch.setattr(recipes, "train", record)
     options = ["--teacher", str(data), "--task", "sst2", "--data", str(data), "--out", str(tmp_path / "out")]
     options += ["--method", method.value, "--set", "weight_quantizer=mean_abs"]
     found = CliRunner().invoke(main, ["train", *options])

@@ -16,8 +16,9 @@ from ti_qat.method.schedules import ConstantSchedule, InterventionPoint, Method
 from ti_qat.models import model_directory
 from ti_qat.models.families import FAMILIES, Modality, layers_of
 from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask
-from ti_qat.tasks import image_task
-from ti_qat.tasks.image_task import ImageObjective, ImageTask
+from ti_qat.tasks import image_objective
+from ti_qat.tasks.image_objective import ImageObjective
+from ti_qat.tasks.image_task import ImageTask
 from ti_qat.tasks.language_task import LanguageTask
 from ti_qat.tasks.lookup import objective_of
 from ti_qat.training.intervention_trainer import InterventionTrainer
@@ -115,7 +116,7 @@ def test_a_student_is_trained_at_every_point(tmp_path, name, point):
 
 @every_family
 def test_a_student_is_read_back_as_it_was_saved(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(image_task.ImageObjective, "load_processor", lambda *_: NoProcessor())
+    monkeypatch.setattr(image_objective.ImageObjective, "load_processor", lambda *_: NoProcessor())
     teacher, inputs = tiny_model(name), tiny_inputs(name)
     student = tiny_student_of(teacher, inputs)
     processor = NoProcessor() if task_of(name) is IMAGE_TASK else tiny_tokenizer()
@@ -171,7 +172,12 @@ def test_an_encoder_that_cannot_be_exported_is_trained_only_when_told(tmp_path, 
     task = ("--task", tmp_path / "task.toml")
     settings = ("--set", "batch_size=4", "--set", "epochs=0.5")
     teacher, student = tmp_path / "teacher", tmp_path / "student"
-    found = invoke("teach", "--model", tmp_path / "model", *task, "--out", teacher, *settings, "--set", "max_length=9")
+    teach = ("teach", "--model", tmp_path / "model", *task, "--out", teacher, *settings, "--set", "max_length=9")
+    found = invoke(*teach)
+    assert found.exit_code == 2
+    assert f"model family '{name}' cannot be exported yet" in found.stderr
+    assert not teacher.with_name("teacher.partial").exists()
+    found = invoke(*teach, "--set", "exportable=false")
     assert found.exit_code == 0, found.output
     train = ("train", "--teacher", teacher, *task, "--out", student, *settings)
     found = invoke(*train)

@@ -8,7 +8,7 @@ from ti_qat.artifact.schema import Metric, Task
 from ti_qat.errors import TaskError
 from ti_qat.tasks.data import read_rows, task_file
 from ti_qat.tasks.glue import GLUE_TASKS
-from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.task_file import find_task
 
 MNLI_TRAIN = (
     "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse"

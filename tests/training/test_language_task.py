@@ -14,9 +14,10 @@ from tests.training.tiny_families import tiny_model
 from ti_qat.cli import main
 from ti_qat.errors import TaskError
 from ti_qat.models import model_directory
-from ti_qat.tasks.language_task import LanguageBatch, LanguageObjective, LanguageTask, token_blocks
-from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.language_objective import LanguageBatch, LanguageObjective, token_blocks
+from ti_qat.tasks.language_task import LanguageTask
 from ti_qat.tasks.objectives import Split
+from ti_qat.tasks.task_file import find_task
 
 LINES = [" ".join(WORDS[(3 * row + 5 * i) % len(WORDS)] for i in range(3 + row % 5)) for row in range(24)]
 
@@ -127,7 +128,18 @@ SETTINGS = ["--set", "epochs=10", "--set", "batch_size=4", "--set", "learning_ra
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_language_model_is_taught_trained_and_scored(folder, family):
     teacher, student = folder / "teacher", folder / "student"
-    teach = ["--model", folder / family, "--out", teacher, *SETTINGS, "--set", "max_length=8", "--json"]
+    teach = [
+        "--model",
+        folder / family,
+        "--out",
+        teacher,
+        *SETTINGS,
+        "--set",
+        "max_length=8",
+        "--set",
+        "exportable=false",
+        "--json",
+    ]
     found = invoke(folder, "teach", *teach)
     assert found.exit_code == 0, found.output
     taught = json.loads(found.stdout)

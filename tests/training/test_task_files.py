@@ -7,7 +7,7 @@ import pytest
 
 from ti_qat.errors import TaskError
 from ti_qat.tasks.data import read_rows, task_file
-from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.task_file import find_task
 from ti_qat.tasks.text_task import TextTask
 
 FIELDS = {

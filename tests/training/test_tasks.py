@@ -5,7 +5,7 @@ from ti_qat.config import StudentConfig, TeacherConfig, configure
 from ti_qat.errors import ConfigurationError, TaskError
 from ti_qat.tasks.data import RightPadding, lengths_of, read_rows, task_file, tokenized
 from ti_qat.tasks.glue import GLUE_TASKS
-from ti_qat.tasks.lookup import find_task
+from ti_qat.tasks.task_file import find_task
 
 TASK_TOML = """name = "t"
 text_columns = ["text"]
@@ -112,7 +112,8 @@ def test_settings_are_overridden_by_key():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("learning_rat=1", "--set learning_rat: unknown setting; known: preset, epochs"),
+        ("learning_rat=1", r"^learning_rat: unknown setting, did you mean learning_rate\? known: preset, epochs"),
+        ("xyzzy=1", "^xyzzy: unknown setting; known: preset, epochs"),
         ("learning_rate", "expected key=value"),
         ("learning_rate=-1", "learning_rate: Input should be greater than 0, found -1"),
         ("learning_rate=fast", "learning_rate: Input should be a valid number"),

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ti_qat.method.schedules import Method
 from ti_qat.models import model_directory
 from ti_qat.tasks.data import training_order
 from ti_qat.training.checkpoints import is_complete, newest_complete
-from ti_qat.training.trainer import ResumableTrainer
+from ti_qat.training.trainer import ResumableTrainer, total_steps
 
 SHARED = {
     "epochs": 2.0, "batch_size": 4, "log_every_steps": 2, "evaluate_every_steps": 6, "checkpoint_every_steps": 3,
@@ -299,3 +300,39 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_the_finished_run_is_found_and_another_one_does_not_replace_it(inputs, tmp_path):
+    def teach(**options):
+        config = TEACHER.model_copy(update=options.pop("changes", {}))
+        return recipes.teach(str(inputs / "model"), TASK, inputs / "data", tmp_path / "teacher", config, **options)
+
+    first = teach()
+    weights = (tmp_path / "teacher" / "model.safetensors").stat()
+    again = teach()
+    assert again == replace(first, done_before=True)
+    assert (tmp_path / "teacher" / "model.safetensors").stat() == weights
+    with pytest.raises(OutputError, match=r"teacher: holds the result of a run with other .* \(seed\); .*--replace"):
+        teach(changes={"seed": 5})
+    assert not teach(changes={"seed": 5}, replace=True).done_before
+    assert teach(changes={"seed": 5}).done_before
+
+
+def test_a_run_that_came_to_no_checkpoint_does_not_block_the_corrected_one(inputs, tmp_path):
+    with pytest.raises(TaskError, match="batch_size: expected at most"):
+        recipes.teach(
+            str(inputs / "model"),
+            TASK,
+            inputs / "data",
+            tmp_path / "teacher",
+            TEACHER.model_copy(update={"batch_size": 999}),
+        )
+    result = recipes.teach(str(inputs / "model"), TASK, inputs / "data", tmp_path / "teacher", TEACHER)
+    assert Path(result.path).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rows", "steps"), [(1.1, 320, 11), (0.29, 3200, 29), (0.01, 32, 1), (1.01, 3200, 101)]
+)
+def test_fractions_of_epochs_are_not_rounded_by_their_binary_digits(epochs, rows, steps):
+    assert total_steps(TeacherConfig(epochs=epochs, batch_size=32), rows) == steps

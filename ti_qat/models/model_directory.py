@@ -80,16 +80,21 @@ class TrainedModel:
     student: StudentDescription | None
 
 
+def pretrained_config(source: str) -> PreTrainedConfig:
+    """Return the configuration of the checkpoint at a directory or hub name, or raise `UnsupportedModelError`."""
+    require_there(source)
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
+
+
 def load_pretrained(source: str, task: Task) -> tuple[PreTrainedModel, Processor]:
     """Return the model at a directory or hub name, in float32 with a head for `task`, and what prepares its input.
 
     Raises `UnsupportedModelError` before any weight is read where it cannot become a student.
     """
-    require_there(source)
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
+    config = pretrained_config(source)
     require_learnable(task, config)
     if quantization := getattr(config, "quantization_config", None):
         method = quantization.get("quant_method")
@@ -177,8 +182,12 @@ Description = TypeVar("Description", bound=BaseModel)
 def _read(file: Path, model: type[Description]) -> Description:
     try:
         return model.model_validate_json(file.read_bytes(), strict=False)
+    except FileNotFoundError as error:
+        raise TrainingError(
+            f"{file.parent}: expected a folder that teach, train or publish wrote; it has no {file.name}"
+        ) from error
     except OSError as error:
-        raise TrainingError(f"{file}: expected a teacher or student directory: {error.strerror}") from error
+        raise TrainingError(f"{file}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise TrainingError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

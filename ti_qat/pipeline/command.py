@@ -10,10 +10,13 @@ from typing import Any
 import click
 
 from ti_qat.artifact.evaluation import agreement_line
+from ti_qat.errors import ConfigurationError
 from ti_qat.pipeline.config import read_configuration
-from ti_qat.pipeline.runner import StageResult, run_stages
-from ti_qat.pipeline.stages import Stage, plan, report_stage
+from ti_qat.pipeline.runner import StageError, StageResult, failure_of, run_stages
+from ti_qat.pipeline.stages import Stage, accelerator_check, plan, report_stage
 from ti_qat.pipeline.summary import write_summary
+
+USAGE_ERROR = 2  # exit status of a verb that has told its user what to change
 
 
 def run_pipeline(configuration: Path, run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -22,8 +25,11 @@ def run_pipeline(configuration: Path, run_dir: Path, overrides: Sequence[str] = 
     Returns the content of report.json. Raises ConfigurationError, StageError or RunBusyError.
     """
     config = read_configuration(configuration, overrides)
-    run_dir = run_dir.resolve()
-    stages = plan(config, configuration.resolve().parent, run_dir)
+    config_dir, run_dir = configuration.resolve().parent, run_dir.resolve()
+    check = accelerator_check(config, config_dir, run_dir)
+    if check is not None and (failure := failure_of(check)):
+        raise ConfigurationError(f"{configuration}: simulation.accelerator: {failure}")
+    stages = plan(config, config_dir, run_dir)
     results = run_stages(stages, run_dir, _announce)
     summary = write_summary(run_dir, results)
     run_stages((report_stage(run_dir),), run_dir, _announce)
@@ -78,7 +84,12 @@ def run(configuration: Path, run_dir: Path, overrides: tuple[str, ...], as_json:
     Example:
       ti-qat run examples/movie_reviews/config.toml --out runs/movie_reviews
     """
-    summary = run_pipeline(configuration, run_dir, overrides)
+    try:
+        summary = run_pipeline(configuration, run_dir, overrides)
+    except StageError as error:
+        if error.exit_code == USAGE_ERROR:
+            click.get_current_context().exit(USAGE_ERROR)  # the stage has said in a line what is wrong
+        raise
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ti_qat.config import StudentConfig, TeacherConfig, configure, parse_value
+from ti_qat.config import StudentConfig, TeacherConfig, configure, parse_value, unknown
 from ti_qat.errors import ConfigurationError
 from ti_qat.method.schedules import Method
 
@@ -88,7 +88,7 @@ def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfigur
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise ConfigurationError(f"{file}: {key}: unknown key") from error
+            raise ConfigurationError(f"{file}: {unknown('key', key, _known_beside(first['loc']))}") from error
         raise ConfigurationError(f"{file}: {key}: {first['msg']}, found {first['input']!r}") from error
     for section, settings, model in (
         ("teacher", config.teacher.settings, TeacherConfig),
@@ -101,6 +101,17 @@ def read_configuration(file: Path, overrides: Sequence[str] = ()) -> RunConfigur
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: {section}.settings: {error}") from error
     return config
+
+
+def _known_beside(location: Sequence[int | str]) -> list[str]:
+    """Return the keys that the section of the key at `location` has."""
+    section: Mapping[str, Any] = RunConfiguration.model_fields
+    for name in location[:-1]:
+        # An optional section is a union with None.
+        annotation = section[str(name)].annotation
+        kinds = [annotation, *get_args(annotation)]
+        section = next(kind.model_fields for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
+    return list(section)
 
 
 def _require_exportable(student: StudentConfig) -> None:

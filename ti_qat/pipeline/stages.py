@@ -28,49 +28,64 @@ def _locate(name: str, config_dir: Path, run_dir: Path) -> str:
     return str(run_dir / name) if name.startswith("inputs/") else name
 
 
+def _verb(name: str, *arguments: str | Path) -> tuple[str, ...]:
+    return (sys.executable, "-m", "ti_qat", name, *map(str, arguments), "--json")
+
+
+def accelerator_check(config: RunConfiguration, config_dir: Path, run_dir: Path) -> tuple[str, ...] | None:
+    """Return the command that fails where the run's accelerator cannot be simulated; it takes a second.
+
+    None where the accelerator is a file that the preparing script has yet to make.
+    """
+    accelerator = _locate(config.simulation.accelerator, config_dir, run_dir)
+    is_made = config.prepare is not None and Path(accelerator).is_relative_to(run_dir / "inputs")
+    if is_made and not Path(accelerator).exists():
+        return None
+    return _verb("accelerators", accelerator)
+
+
 def plan(config: RunConfiguration, config_dir: Path, run_dir: Path) -> tuple[Stage, ...]:
     """Return the stages of a run. The command lines are those a user would type."""
     task = _locate(config.task.name, config_dir, run_dir)
     data = _locate(config.task.data, config_dir, run_dir)
     model = _locate(config.model.path, config_dir, run_dir)
     accelerator = _locate(config.simulation.accelerator, config_dir, run_dir)
-    definitions = tuple(Path(name) for name in (task, accelerator) if Path(name).is_file())
+    task_files, accelerator_files = (tuple(filter(Path.is_file, [Path(name)])) for name in (task, accelerator))
     on_task = ("--task", task, "--data", data)
     teacher, student, artifact = run_dir / "teacher", run_dir / "student", run_dir / "artifact"
     simulation, bundle = run_dir / "simulation", run_dir / "bundle"
     limit = () if config.simulation.limit is None else ("--limit", str(config.simulation.limit))
 
-    def verb(name: str, *arguments: str | Path) -> tuple[str, ...]:
-        return (sys.executable, "-m", "ti_qat", name, *map(str, arguments), "--json")
-
     stages = [
         Stage(
             "teacher",
             "Fine-tune the full-precision teacher",
-            verb("teach", "--model", model, *on_task, "--out", teacher, *as_set_options(config.teacher.settings)),
+            _verb("teach", "--model", model, *on_task, "--out", teacher, "--replace",
+                *as_set_options(config.teacher.settings)),
             teacher,
-            definitions,
+            task_files,
         ),
-        Stage("teacher_score", "Score the teacher", verb("evaluate", teacher, *on_task), None),
+        Stage("teacher_score", "Score the teacher", _verb("evaluate", teacher, *on_task), None),
         Stage(
             "student",
             f"Train the ternary student ({config.student.method})",
-            verb(
+            _verb(
                 "train", "--teacher", teacher, *on_task, "--method", config.student.method, "--out", student,
-                *as_set_options(config.student.settings),
+                "--replace", *as_set_options(config.student.settings),
             ),
             student,
         ),
-        Stage("student_score", "Score the student", verb("evaluate", student, *on_task), None),
-        Stage("artifact", "Export the artifact", verb("export", student, *on_task, "--out", artifact), artifact),
+        Stage("student_score", "Score the student", _verb("evaluate", student, *on_task), None),
+        Stage("artifact", "Export the artifact", _verb("export", student, *on_task, "--out", artifact), artifact),
         Stage(
             "simulation",
             "Simulate the accelerator, bit by bit",
-            verb("simulate", artifact, "--accelerator", accelerator, *limit, "--out", simulation),
+            _verb("simulate", artifact, "--accelerator", accelerator, *limit, "--out", simulation),
             simulation,
+            accelerator_files,
         ),
-        Stage("bundle", "Pack to 2 bits a weight", verb("pack", artifact, "--out", bundle), bundle),
-        Stage("verification", "Verify the bundle", verb("verify", artifact, bundle, "--simulation", simulation), None),
+        Stage("bundle", "Pack to 2 bits a weight", _verb("pack", artifact, "--out", bundle), bundle),
+        Stage("verification", "Verify the bundle", _verb("verify", artifact, bundle, "--simulation", simulation), None),
     ]  # fmt: skip
     if config.prepare is not None:
         script = (config_dir / config.prepare.script).resolve()

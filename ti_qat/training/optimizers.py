@@ -65,7 +65,7 @@ def learning_rate_factor(step: int, stages: Sequence[int], warmup_fraction: floa
     """
     for steps in stages:
         if step < steps:
-            warmup = int(warmup_fraction * steps)
+            warmup = int(round(warmup_fraction * steps, 9))
             return step / warmup if step < warmup else (steps - step) / (steps - warmup)
         step -= steps
     return 0.0

@@ -38,7 +38,8 @@ EVALUATION_BATCH_ROWS = 64
 
 def total_steps(config: TrainingConfig, rows: int) -> int:
     """Return the number of optimiser steps that `config.epochs` passes over `rows` rows take."""
-    return max(1, math.ceil(config.epochs * (rows // config.batch_size)))
+    # Rounded first: 1.1 times 10 is 11.000000000000002 in binary, and no 12 steps.
+    return max(1, math.ceil(round(config.epochs * (rows // config.batch_size), 9)))
 
 
 def micro_batch_rows(config: TrainingConfig) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 import time
 
@@ -31,6 +32,7 @@ def made(tmp_path_factory):
     root = prepare(tmp_path_factory.mktemp("made"))
     card = "---\nlicense: apache-2.0\nlanguage: en\nbase_model: somebody/ancestor\ntags: [theirs]\n---\n# Source\n"
     (root / "model" / "README.md").write_text(card)
+    shutil.rmtree(root / "teacher")  # its card was made from a model without one
     teach(root, root / "teacher")
     train(root, root / "student", epochs=1.0)
     publish(root / "student", root / "packed")

@@ -107,9 +107,8 @@ def _facts(directory: Path, model: TrainedModel) -> str:
         rows["labels"] = ", ".join(f"`{label}`" for label in trained.task.labels)
     if result is not None:
         rows["score"] = f"{trained.task.metric.value} {result.score:.4f} on {result.evaluation_rows} evaluation rows"
-        rows["training"] = (
-            f"{result.steps} {'step' if result.steps == 1 else 'steps'} on {trained.training_rows} rows, seed {trained.seed}"
-        )
+        steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
+        rows["training"] = f"{steps} on {trained.training_rows} rows, seed {trained.seed}"
     if model.student is not None:
         rows |= _student_facts(model, model.student)
     form = "float32"

@@ -53,7 +53,8 @@ def facts(directory):
 def test_the_card_is_metadata_that_the_hub_reads(made, name):
     data = card_of(made / name).data
     trained = model_directory.load(made / name).trained
-    assert data.library_name == "transformers" and data.pipeline_tag == "text-classification"
+    written = data.to_dict()
+    assert written["library_name"] == "transformers" and data.pipeline_tag == "text-classification"
     assert (data.license, data.language, data.base_model) == ("apache-2.0", "en", None)
     assert ("ternary" in data.tags) is (name != "teacher")
     (result,) = data.eval_results

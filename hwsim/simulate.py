@@ -161,11 +161,9 @@ def _run_batch(
     artifact: Artifact, accelerator: Accelerator, chosen: Array, values: Values, fixed: FixedRun | None
 ) -> Counter[str]:
     """Run one batch; write its rows of `values`, which no other batch touches."""
-    datapath = Datapath(accelerator.accumulator_range)
     length = int(artifact.evaluation.lengths[chosen[0]])
 
     def observe(op: Operation, _operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
-        datapath.settle(op)
         if op.kind in _QUANTIZERS:
             for position, row in enumerate(chosen):
                 values.digests[op.outputs[0]][row] = codes_digest(valid_codes(results[0], position, length))
@@ -177,8 +175,15 @@ def _run_batch(
     if fixed is not None:
         values.logits[chosen], overflows = fixed.run_batch(chosen, observe)
         return overflows
+    datapath = Datapath(accelerator.accumulator_range)
+
+    def settle_and_observe(op: Operation, operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
+        datapath.settle(op)
+        observe(op, operands, results)
+
     inputs = graph_inputs(artifact.evaluation, chosen)
-    values.logits[chosen] = execute(artifact.encoder, datapath.kernels, artifact.parameters, inputs, observe)
+    parameters = artifact.parameters
+    values.logits[chosen] = execute(artifact.encoder, datapath.kernels, parameters, inputs, settle_and_observe)
     return datapath.overflows
 
 

@@ -37,7 +37,9 @@ from ti_qat.models.model_directory import StudentDescription, TrainedModel, Trai
 from ti_qat.models.modeling import static_quantizers, ternary_linears
 from ti_qat.quantization.activation_quantizers import PerTokenQuantizer
 from ti_qat.quantization.quantizers import Quantized
-from ti_qat.tasks.data import labels_of, lengths_of, read_rows, task_file, tokenized
+from ti_qat.tasks.data import labels_of, lengths_of
+from ti_qat.tasks.lookup import objective_of
+from ti_qat.tasks.objectives import Split
 from ti_qat.tasks.text_task import TextTask
 
 Array = np.ndarray[Any, Any]
@@ -85,9 +87,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     quantization = model.student.quantizers.exported()
     task = task or model.trained.task
     model_directory.require_same_labels(task, model)
-    rows = tokenized(
-        read_rows(task, task_file(task, data_dir, task.dev_file)), model.processor, model.trained.max_length
-    )
+    rows = objective_of(task).read(data_dir, Split.DEV, model.processor, model.trained.max_length)
     evaluation = evaluation_split(model, rows, task.metric)
     model.processor.backend_tokenizer.no_padding()
     model.processor.backend_tokenizer.no_truncation()

@@ -16,7 +16,7 @@ from ti_qat.artifact.atomic import whole_directory
 from ti_qat.config import QuantizerSettings, StudentConfig, TeacherConfig, TrainingConfig
 from ti_qat.errors import ConfigurationError, TaskError, UnsupportedModelError
 from ti_qat.method.distillation import require_served
-from ti_qat.method.schedules import GradualLambda, Method, Schedule, schedule_for, warn_of_idleness
+from ti_qat.method.schedules import GradualLambda, Method, schedule_for, warn_of_idleness
 from ti_qat.models import model_directory
 from ti_qat.models.families import longest_input, require_exportable
 from ti_qat.models.model_directory import StudentDescription, TrainedModel, TrainedTask, TrainingRecord
@@ -25,7 +25,7 @@ from ti_qat.quantization.quantizers import Mode, activation_mode
 from ti_qat.sharing.model_card import write_card
 from ti_qat.sharing.model_hub import inherited_metadata
 from ti_qat.tasks.data import training_order
-from ti_qat.tasks.lookup import Task, objective_of, require_learnable
+from ti_qat.tasks.lookup import Task, objective_of
 from ti_qat.tasks.objectives import Objective, Processor, Split
 from ti_qat.training.intervention_trainer import InterventionTrainer
 from ti_qat.training.processes import processes, require_whole_models
@@ -65,14 +65,13 @@ def teach(
     called again; finished, it returns what it found. `replace` the result of a run with other settings.
     """
     _prepare_process(config)
-    checkpoint = model_directory.pretrained_config(source)
-    require_learnable(task, checkpoint)
+    checkpoint = model_directory.pretrained_config(source, task)
     if config.exportable:
         _require_exportable(checkpoint)
     settings = run_settings("teach", config, source, task, data_dir)
     if is_finished(out, settings, model_directory.TASK_FILE, replace):
         return _found(out)
-    model, processor = model_directory.load_pretrained(source, task)
+    model, processor = model_directory.load_pretrained(source, checkpoint, task)
     longest = longest_input(model.config)
     if longest is not None and config.max_length > longest:
         raise TaskError(f"max_length: expected at most the model's {longest} positions, found {config.max_length}")
@@ -129,7 +128,6 @@ def train(
     splits = _read_splits(task, data_dir, teacher.processor, teacher.trained.max_length)
     steps = total_steps(config, len(splits.train))
     intervention_steps = steps_of_intervention(config, steps) if method.intervenes else 0
-    schedule = schedule_for(method, intervention_steps, config.seed)
     if processes().is_main_process:
         warn_of_idleness(method, intervention_steps, config.gradual_lambda_steps, steps)
     student = make_student(teacher.model, config.quantizers())
@@ -141,7 +139,7 @@ def train(
     )
     description = StudentDescription(quantizers=config.quantizers(), method=method)
     with work_directory(out, settings) as work_dir:
-        trainer = _student_trainer(student, teacher, splits, method, schedule, config, objective, work_dir)
+        trainer = _student_trainer(student, teacher, splits, method, intervention_steps, config, objective, work_dir)
         trainer.run()
         model = TrainedModel(student, teacher.processor, trained, description)
         return _finish(trainer, model, splits, work_dir, settings, str(teacher_dir), out)
@@ -162,7 +160,7 @@ def _student_trainer(
     teacher: TrainedModel,
     splits: _Splits,
     method: Method,
-    schedule: Schedule,
+    intervention_steps: int,
     config: StudentConfig,
     objective: Objective,
     work_dir: Path,
@@ -176,20 +174,14 @@ def _student_trainer(
         "objective": objective,
         "work_dir": work_dir,
         "title": f"student ({method})",
-        "first_stage_steps": _first_stage_steps(schedule, config, len(splits.train)),
+        "first_stage_steps": intervention_steps if config.restart_after_intervention else 0,
         "padded_length": teacher.trained.max_length if config.pad_to_max_length else None,
     }
     if not method.distils:
         return ResumableTrainer(**common)
+    schedule = schedule_for(method, intervention_steps, config.seed)
     gradual_lambda = GradualLambda(config.gradual_lambda_steps) if method is Method.GRADUAL_LAMBDA else None
     return InterventionTrainer(teacher=teacher.model, schedule=schedule, gradual_lambda=gradual_lambda, **common)
-
-
-def _first_stage_steps(schedule: Schedule, config: StudentConfig, rows: int) -> int:
-    """Return the steps after which the optimiser starts anew, 0 where it never does."""
-    if not config.restart_after_intervention or schedule.point(0) is None:
-        return 0
-    return steps_of_intervention(config, total_steps(config, rows))
 
 
 def steps_of_intervention(config: StudentConfig, steps: int) -> int:

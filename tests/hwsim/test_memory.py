@@ -10,10 +10,10 @@ from hwsim import memory, placement
 from hwsim.config import Accelerator, Dataflow, read_accelerator
 from hwsim.estimate import estimate
 from hwsim.execution import Inference, PlannedOperation, plan_inference
-from hwsim.pipeline import Repeat
 from hwsim.placement import Placement
 from hwsim.workload import nonzero_weights, workload
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
+from tests.hwsim.tiles import unrolled
 from ti_qat.artifact.encoder import OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling
 
@@ -32,15 +32,6 @@ def planned(**changes: object) -> tuple[tuple[PlannedOperation, ...], Placement]
 
 def moves(**changes: object) -> tuple[memory.Traffic, ...]:
     return tuple(operation.moved for operation in planned(**changes)[0])
-
-
-def unrolled(body):
-    for item in body:
-        if isinstance(item, Repeat):
-            for _ in range(item.count):
-                yield from unrolled(item.body)
-        else:
-            yield item
 
 
 def test_streamed_weights_enter_the_chip_exactly_once() -> None:

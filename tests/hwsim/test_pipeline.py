@@ -12,6 +12,7 @@ from hwsim.config import Accelerator, Dataflow, read_accelerator
 from hwsim.execution import Inference, plan_inference, schedule
 from hwsim.pipeline import Pipeline, Repeat, Tile, total
 from tests.builders import tiny_quantization, tiny_shape
+from tests.hwsim.tiles import unrolled
 from ti_qat.artifact.encoder import OpKind, build_encoder
 
 EDGE = read_accelerator("edge")
@@ -19,15 +20,6 @@ EDGE = read_accelerator("edge")
 
 def accelerator(latency_ns: float = 100.0, bytes_per_s: float = 800e6) -> Accelerator:
     return EDGE.model_copy(update={"dram_latency_ns": latency_ns, "dram_bandwidth_bytes_per_s": bytes_per_s})
-
-
-def unrolled(body):
-    for item in body:
-        if isinstance(item, Repeat):
-            for _ in range(item.count):
-                yield from unrolled(item.body)
-        else:
-            yield item
 
 
 def walk(operations, machine: Accelerator) -> tuple[list[int], int]:

@@ -8,10 +8,11 @@ from math import ceil
 import pytest
 
 from hwsim.config import Accelerator, Dataflow, read_accelerator
-from hwsim.pipeline import Pipeline, Repeat
+from hwsim.pipeline import Pipeline
 from hwsim.tiling import Product, Stays, Tiling, plan, staging_bytes
 from hwsim.tiling_search import best_plan, tilings
 from hwsim.timing import gemm_cycles
+from tests.hwsim.tiles import unrolled
 
 
 def accelerator(**changes: object) -> Accelerator:
@@ -21,15 +22,6 @@ def accelerator(**changes: object) -> Accelerator:
 
 def ranges(whole: int, size: int) -> list[range]:
     return [range(start, min(start + size, whole)) for start in range(0, whole, size)]
-
-
-def unrolled(body):
-    for item in body:
-        if isinstance(item, Repeat):
-            for _ in range(item.count):
-                yield from unrolled(item.body)
-        else:
-            yield item
 
 
 def array_walk(machine: Accelerator, m: range, k: range, n: range, goes_on: bool) -> int:

@@ -12,8 +12,11 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from tests.builders import WORDS, tiny_shape, tiny_tokenizer_json
 from ti_qat.artifact.schema import Metric
 from ti_qat.config import QuantizerSettings
+from ti_qat.models import model_directory
 from ti_qat.models.modeling import make_student, set_dropout, static_quantizers
 from ti_qat.quantization.quantizers import Mode, activation_mode
+from ti_qat.tasks.lookup import Task
+from ti_qat.tasks.objectives import Processor
 from ti_qat.tasks.text_task import TextTask
 
 TASK = TextTask(
@@ -70,6 +73,10 @@ def tiny_student(
     for quantizer in static_quantizers(student).values():
         quantizer.calibrate()
     return student
+
+
+def load_pretrained(source: str, task: Task) -> tuple[PreTrainedModel, Processor]:
+    return model_directory.load_pretrained(source, model_directory.pretrained_config(source, task), task)
 
 
 def write_pretrained(directory: Path) -> Path:

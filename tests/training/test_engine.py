@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from tests.training import runs
+from tests.training.stops import KilledError, kill_at
 from ti_qat.config import GradientClipping, Precision
 from ti_qat.errors import ConfigurationError, TrainingError
 from ti_qat.method.schedules import Method
@@ -25,24 +26,9 @@ from ti_qat.training.trainer import ResumableTrainer
 TWO_STAGES = {"restart_after_intervention": True, "dropout": 0.1}
 
 
-class KilledError(Exception):
-    """Stands in for SIGKILL: nothing after it in the run gets to execute."""
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return runs.prepare(tmp_path_factory.mktemp("engine"))
-
-
-def kill_at(monkeypatch, step):
-    original = ResumableTrainer.compute_loss
-
-    def compute_loss(self, model, *args, **kwargs):
-        if model.training and self.state.global_step == step:
-            raise KilledError
-        return original(self, model, *args, **kwargs)
-
-    monkeypatch.setattr(ResumableTrainer, "compute_loss", compute_loss)
 
 
 def killed_at(root, out, monkeypatch, step, **settings):

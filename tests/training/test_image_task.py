@@ -10,11 +10,10 @@ import torch
 from click.testing import CliRunner
 from datasets import Dataset
 
-from tests.training.models import tiny_tokenizer
+from tests.training.models import load_pretrained, tiny_tokenizer
 from tests.training.tiny_families import tiny_model
 from ti_qat.cli import main
 from ti_qat.errors import TaskError
-from ti_qat.models import model_directory
 from ti_qat.tasks import image_objective
 from ti_qat.tasks.image_objective import ImageObjective, read_images
 from ti_qat.tasks.image_task import ImageTask
@@ -199,7 +198,7 @@ def test_a_checkpoint_of_other_classes_gets_a_fresh_head_and_keeps_its_layers(fo
     monkeypatch.setattr(ImageObjective, "load_processor", lambda *_: Normalized())
     pretrained = tiny_model("vit").state_dict()
     task = TASK.model_copy(update={"labels": ("dog", "cat")})
-    model, _ = model_directory.load_pretrained(str(folder / "vit"), task)
+    model, _ = load_pretrained(str(folder / "vit"), task)
     assert model.classifier.weight.shape == (2, pretrained["classifier.weight"].shape[1])
     for name, tensor in model.state_dict().items():
         assert name.startswith("classifier.") or torch.equal(tensor, pretrained[name]), name

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import RepositoryNotFoundError
 from transformers import AutoModelForSequenceClassification
 
-from tests.training.models import TASK, tiny_batch
+from tests.training.models import TASK, load_pretrained, tiny_batch
 from tests.training.runs import prepare, teach, train
 from ti_qat.artifact.errors import OutputError
 from ti_qat.cli import main
@@ -22,7 +22,7 @@ from ti_qat.errors import ConfigurationError, TrainingError, UnsupportedModelErr
 from ti_qat.evaluation import evaluate
 from ti_qat.export import export
 from ti_qat.models import model_directory
-from ti_qat.models.model_directory import load_pretrained, load_teacher
+from ti_qat.models.model_directory import load_teacher
 from ti_qat.sharing.publishing import publish
 
 

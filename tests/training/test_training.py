@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 from transformers import BertForSequenceClassification
 
-from tests.training.models import TASK, write_data, write_pretrained
+from tests.training.models import TASK, load_pretrained, write_data, write_pretrained
+from tests.training.stops import KilledError, kill_at
 from ti_qat import recipes
 from ti_qat.artifact.errors import OutputError
 from ti_qat.config import StudentConfig, TeacherConfig, WeightQuantizer
@@ -42,10 +43,6 @@ LOGGED_PHASES = {
 }
 
 
-class KilledError(Exception):
-    """Stands in for SIGKILL: nothing after it in the run gets to execute."""
-
-
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
@@ -62,17 +59,6 @@ def train(inputs, out, method=Method.TI_G, config=STUDENT):
 
 def weights(directory):
     return (directory / "model.safetensors").read_bytes()
-
-
-def kill_at(monkeypatch, step):
-    original = ResumableTrainer.compute_loss
-
-    def compute_loss(self, model, *args, **kwargs):
-        if model.training and self.state.global_step == step:
-            raise KilledError
-        return original(self, model, *args, **kwargs)
-
-    monkeypatch.setattr(ResumableTrainer, "compute_loss", compute_loss)
 
 
 def test_a_finished_run_leaves_only_the_model(inputs):
@@ -238,7 +224,7 @@ def test_a_checkpoint_of_other_classes_gets_a_fresh_head_and_keeps_the_rest(inpu
         inputs / "model", num_labels=5, ignore_mismatched_sizes=True
     )
     trained.save_pretrained(tmp_path / "model")
-    model, _ = model_directory.load_pretrained(str(tmp_path / "model"), TASK)
+    model, _ = load_pretrained(str(tmp_path / "model"), TASK)
     assert model.classifier.weight.shape[0] == 2
     for name, parameter in trained.bert.named_parameters():
         assert torch.equal(model.bert.get_parameter(name), parameter), name
@@ -249,7 +235,7 @@ def test_weights_of_other_shapes_than_the_configuration_has_are_named(inputs, tm
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 1}))
     with pytest.raises(UnsupportedModelError, match=r"not: bert\.embeddings\.word_embeddings\.weight$"):
-        model_directory.load_pretrained(str(tmp_path / "model"), TASK)
+        load_pretrained(str(tmp_path / "model"), TASK)
 
 
 def test_an_output_folder_with_other_things_in_it_is_refused_before_training(inputs, tmp_path):

@@ -1,7 +1,8 @@
-"""Outputs that appear whole or not at all: a sibling temporary name, fsync, rename."""
+"""Files as wholes: outputs that appear whole or not at all (a sibling temporary name, fsync, rename); digests."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,14 @@ from pathlib import Path
 from ti_qat.artifact.errors import OutputError
 
 
-def _sync(path: Path) -> None:
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,7 +29,7 @@ def _sync(path: Path) -> None:
 
 def _sync_tree(root: Path) -> None:
     for path in (*root.rglob("*"), root):
-        _sync(path)
+        sync(path)
 
 
 def require_replaceable(target: Path, earlier: str) -> None:
@@ -58,7 +66,7 @@ def whole_directory(target: Path, earlier: str) -> Iterator[Path]:
         if target.exists():
             target.rename(stale)
         fresh.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(stale, ignore_errors=True)
@@ -72,4 +80,4 @@ def write_whole(target: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(target)
-    _sync(target.parent)
+    sync(target.parent)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ti_qat.artifact.atomic import whole_directory
+from ti_qat.artifact.atomic import sha256_of, whole_directory
 from ti_qat.artifact.encoder import Encoder, Tensor, build_encoder, hidden_state_names
 from ti_qat.artifact.errors import ArtifactError
 from ti_qat.artifact.evaluation import EvaluationSplit, label_dtype
@@ -82,9 +82,9 @@ def save(
             tokenization=tokenization,
             provenance=provenance,
             digests=Digests(
-                tensors=_sha256(fresh / TENSORS_FILE),
-                tokenizer=_sha256(fresh / TOKENIZER_FILE),
-                evaluation=_sha256(fresh / EVALUATION_FILE),
+                tensors=sha256_of(fresh / TENSORS_FILE),
+                tokenizer=sha256_of(fresh / TOKENIZER_FILE),
+                evaluation=sha256_of(fresh / EVALUATION_FILE),
             ),
         )
         (fresh / HEADER_FILE).write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -136,13 +136,8 @@ def _read_small(file: Path, limit_bytes: int) -> bytes:
     return file.read_bytes()
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _check_digest(file: Path, expected: str) -> None:
-    found = _sha256(file)
+    found = sha256_of(file)
     if found != expected:
         raise ArtifactError(file, "SHA-256", expected=expected, found=found)
 

@@ -80,22 +80,27 @@ class TrainedModel:
     student: StudentDescription | None
 
 
-def pretrained_config(source: str) -> PreTrainedConfig:
-    """Return the configuration of the checkpoint at a directory or hub name, or raise `UnsupportedModelError`."""
+def pretrained_config(source: str, task: Task) -> PreTrainedConfig:
+    """Return the configuration of the checkpoint at a directory or hub name.
+
+    Raises `UnsupportedModelError` where there is none, or its model cannot learn `task`.
+    """
     require_there(source)
     try:
-        return AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{source}: expected a transformers checkpoint: {error}") from error
+    require_learnable(task, config)
+    return config
 
 
-def load_pretrained(source: str, task: Task) -> tuple[PreTrainedModel, Processor]:
+def load_pretrained(source: str, config: PreTrainedConfig, task: Task) -> tuple[PreTrainedModel, Processor]:
     """Return the model at a directory or hub name, in float32 with a head for `task`, and what prepares its input.
+
+    `config` as from `pretrained_config`.
 
     Raises `UnsupportedModelError` before any weight is read where it cannot become a student.
     """
-    config = pretrained_config(source)
-    require_learnable(task, config)
     if quantization := getattr(config, "quantization_config", None):
         method = quantization.get("quant_method")
         raise UnsupportedModelError(f"{source}: expected a model in full precision, found one quantised by '{method}'")

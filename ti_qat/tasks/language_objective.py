@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ti_qat.method.distillation import NO_LABEL, next_token_entropies
 from ti_qat.models.families import Family
-from ti_qat.tasks.data import RightPadding, lengths_of, records_of, task_file
+from ti_qat.tasks.data import RightPadding, lengths_of, records_of
 from ti_qat.tasks.language_task import LanguageTask
-from ti_qat.tasks.objectives import Array, Collator, Split, digests_of, load_tokenizer
+from ti_qat.tasks.objectives import Array, Collator, Split, digests_of, load_tokenizer, split_file
 
 
 def token_blocks(texts: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
@@ -68,8 +68,7 @@ class LanguageObjective:
 
     def read(self, data_dir: Path, split: Split, processor: PreTrainedTokenizerBase, max_length: int) -> Dataset:
         """Return the texts as blocks of tokens."""
-        name = self.task.train_file if split is Split.TRAIN else self.task.dev_file
-        rows = records_of(self.task, task_file(self.task, data_dir, name)).rows
+        rows = records_of(self.task, split_file(self.task, data_dir, split)).rows
         return token_blocks(tuple(row.texts[0] for row in rows), processor, max_length)
 
     def lengths(self, rows: Dataset) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +12,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
 
+from ti_qat.artifact.atomic import sha256_of
 from ti_qat.models.families import Family
 from ti_qat.tasks.data import task_file
 from ti_qat.tasks.text_task import RowFiles
@@ -74,13 +74,14 @@ class Objective(Protocol):
         ...
 
 
+def split_file(task: RowFiles, data_dir: Path, split: Split) -> Path:
+    """Return the file of a split, as `task_file` finds it."""
+    return task_file(task, data_dir, task.train_file if split is Split.TRAIN else task.dev_file)
+
+
 def digests_of(task: RowFiles, data_dir: Path) -> dict[str, str]:
     """Return the SHA-256 of the task's files by name; a task of the hub has them brought first."""
-    found = {}
-    for file in (task_file(task, data_dir, name) for name in (task.train_file, task.dev_file)):
-        with file.open("rb") as stream:
-            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    return {file.name: sha256_of(file) for file in (split_file(task, data_dir, split) for split in Split)}
 
 
 def class_settings(labels: Sequence[str]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from ti_qat.artifact.evaluation import predictions, score
 from ti_qat.models.families import Family, Modality
-from ti_qat.tasks.data import RightPadding, labels_of, lengths_of, read_rows, task_file, tokenized
-from ti_qat.tasks.objectives import Array, Collator, Split, class_settings, digests_of, load_tokenizer
+from ti_qat.tasks.data import RightPadding, labels_of, lengths_of, read_rows, tokenized
+from ti_qat.tasks.objectives import Array, Collator, Split, class_settings, digests_of, load_tokenizer, split_file
 from ti_qat.tasks.text_task import TextTask
 
 
@@ -43,8 +43,7 @@ class TextObjective:
 
     def read(self, data_dir: Path, split: Split, processor: PreTrainedTokenizerBase, max_length: int) -> Dataset:
         """Return the texts as token ids, with labels."""
-        name = self.task.train_file if split is Split.TRAIN else self.task.dev_file
-        return tokenized(read_rows(self.task, task_file(self.task, data_dir, name)), processor, max_length)
+        return tokenized(read_rows(self.task, split_file(self.task, data_dir, split)), processor, max_length)
 
     def lengths(self, rows: Dataset) -> list[int]:
         """Return the number of tokens of each row."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
-from ti_qat.artifact.atomic import write_whole
+from ti_qat.artifact.atomic import sha256_of, sync, write_whole
 
 MARKER_FILE = "complete.json"
 
@@ -19,10 +17,8 @@ def publish(checkpoint: Path) -> None:
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MARKER_FILE)
     listing = {}
     for file in files:
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        listing[str(file.relative_to(checkpoint))] = {"bytes": file.stat().st_size, "sha256": digest}
+        sync(file)
+        listing[str(file.relative_to(checkpoint))] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
     write_whole(checkpoint / MARKER_FILE, json.dumps(listing, indent=2) + "\n")
 
 
@@ -36,10 +32,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def _matches(file: Path, size_bytes: int, sha256: str) -> bool:
-    if file.stat().st_size != size_bytes:
-        return False
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    return file.stat().st_size == size_bytes and sha256_of(file) == sha256
 
 
 def newest_complete(root: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ti_qat import __version__
-from ti_qat.artifact.atomic import require_replaceable, write_whole
+from ti_qat.artifact.atomic import require_replaceable, sha256_of, write_whole
 from ti_qat.artifact.errors import OutputError
 from ti_qat.config import TrainingConfig
 from ti_qat.errors import TrainingError
@@ -24,10 +23,7 @@ SETTINGS_FILE = "settings.json"
 
 def run_settings(verb: str, config: TrainingConfig, source: str, task: Task, data_dir: Path) -> dict[str, Any]:
     """Return what a run depends on: two runs of the same settings end in the same result."""
-    digests = objective_of(task).fingerprints(data_dir)
-    for file in sorted(Path(source).glob("*.safetensors")):
-        with file.open("rb") as stream:
-            digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    weights = {file.name: sha256_of(file) for file in sorted(Path(source).glob("*.safetensors"))}
     return {
         "verb": verb,
         "version": __version__,
@@ -35,7 +31,7 @@ def run_settings(verb: str, config: TrainingConfig, source: str, task: Task, dat
         "processes": processes().num_processes,
         "source": Path(source).name if Path(source).is_dir() else source,
         "task": task.model_dump(mode="json"),
-        "inputs": digests,
+        "inputs": objective_of(task).fingerprints(data_dir) | weights,
     }
 
 

@@ -11,10 +11,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hwsim import report as reporting
 from hwsim.config import Accelerator, preset_names, read_accelerator
-from hwsim.energy import prices
-from hwsim.fixed_simulation import FixedFindings
+from hwsim.datapath.fixed_simulation import FixedFindings
+from hwsim.energy.prices import prices
+from hwsim.reporting import report as reporting
 from hwsim.simulate import SIMULATION_FILE, Profile, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
 from hwsim.simulate import simulate as run_simulation

@@ -6,11 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hwsim import energy
-from hwsim.actions import Action
 from hwsim.config import Accelerator
+from hwsim.energy import prices as energy
 from hwsim.errors import SimulatorError
-from hwsim.execution import Inference, PlannedOperation, Schedule, plan_inference, schedule
+from hwsim.schedule.execution import Inference, PlannedOperation, Schedule, plan_inference, schedule
+from hwsim.units.actions import Action
 from ti_qat.artifact.encoder import OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 

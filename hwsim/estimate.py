@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from hwsim import energy, memory, pipeline, placement, tiling, tiling_search, timing
-from hwsim.actions import Action
 from hwsim.config import Accelerator
-from hwsim.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
-from hwsim.footprint import Memory, footprint
+from hwsim.energy import prices as energy
+from hwsim.schedule import memory, pipeline, placement, tiling, tiling_search, timing
+from hwsim.schedule.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
+from hwsim.schedule.footprint import Memory, footprint
+from hwsim.units.actions import Action
 from ti_qat.artifact.encoder import Encoder
 
 ASSUMPTIONS = (
@@ -132,7 +133,7 @@ def estimate(
 ) -> Estimate:
     """Return the cost of an average inference over sentences of the given `lengths` (tokens).
 
-    `nonzero` as from hwsim.workload.nonzero_weights. Raises SimulatorError where a price is missing.
+    `nonzero` as from hwsim.schedule.workload.nonzero_weights. Raises SimulatorError where a price is missing.
     """
     price = energy.prices(accelerator)
     histogram = Counter(int(length) for length in lengths)

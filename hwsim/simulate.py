@@ -16,16 +16,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import save_file
 
-from hwsim import energy
-from hwsim.batches import equal_length_batches, graph_inputs
 from hwsim.config import Accelerator
-from hwsim.datapath import Datapath
+from hwsim.datapath.batches import equal_length_batches, graph_inputs
+from hwsim.datapath.exact import Datapath
+from hwsim.datapath.fixed_simulation import FixedFindings, FixedRun
+from hwsim.datapath.golden import GoldenAgreement, golden_agreement
+from hwsim.energy import prices as energy
 from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
-from hwsim.fixed_simulation import FixedFindings, FixedRun
-from hwsim.golden import GoldenAgreement, golden_agreement
+from hwsim.schedule.workload import nonzero_weights
 from hwsim.trace import TRACE_FILE, trace
-from hwsim.workload import nonzero_weights
 from ti_qat.artifact.atomic import whole_directory
 from ti_qat.artifact.encoder import Operation, OpKind, execute
 from ti_qat.artifact.evaluation import (

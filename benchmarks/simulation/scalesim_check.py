@@ -14,7 +14,7 @@ import click
 from benchmarks.simulation.scalesim_environment import ENVIRONMENT, VERSION, Case, Result, make_environment, run
 from benchmarks.simulation.summary import merge_summary
 from hwsim.config import Dataflow
-from hwsim.timing import gemm_cycles
+from hwsim.schedule.timing import gemm_cycles
 
 CASES_FILE = Path(__file__).parents[2] / "tests" / "data" / "scalesim_cases.csv"
 # (M, K, N), rows x columns: exact fits, one over and one under them, one-line arrays, a Transformer's shapes. Not a

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, MULTIPLY, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
+from hwsim.units.actions import ADD, MULTIPLY, WORD, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from hwsim import compiled_numerics as leaf
-from hwsim.actions import Actions, times
 from hwsim.compiled_numerics import compiled
-from hwsim.leaf_actions import actions_of
+from hwsim.units.actions import Actions, times
+from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
 
 Array = np.ndarray[Any, Any]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import INT_DIVIDE, INT_MULTIPLY, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
 from hwsim.fixed_point import (
     Multiplier,
@@ -25,6 +24,7 @@ from hwsim.fixed_point import (
     rounding_divide_half_even,
     saturate,
 )
+from hwsim.units.actions import INT_DIVIDE, INT_MULTIPLY, WORD, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import INT_DIVIDE, INT_MULTIPLY, TABLE_PAIR, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
 from hwsim.fixed_point import (
     MAX_SHIFT,
@@ -26,6 +25,7 @@ from hwsim.fixed_point import (
     rescale_power_of_two,
     saturate,
 )
+from hwsim.units.actions import INT_DIVIDE, INT_MULTIPLY, TABLE_PAIR, WORD, Actions, times, total
 from hwsim.widths import Approximation
 
 Array = np.ndarray[Any, Any]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import INT_MULTIPLY, TABLE_PAIR, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
 from hwsim.fixed_point import fixed_codes, interpolate, rescale_power_of_two, saturate
+from hwsim.units.actions import INT_MULTIPLY, TABLE_PAIR, WORD, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

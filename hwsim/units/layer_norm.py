@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, DIVIDE, MULTIPLY, SQUARE_ROOT, Actions, times, total
 from hwsim.compiled_numerics import compiled, power_of_two_at_least, tree_sum_in_place
+from hwsim.units.actions import ADD, DIVIDE, MULTIPLY, SQUARE_ROOT, Actions, times, total
 from ti_qat.artifact.numerics import ONE
 
 Array = np.ndarray[Any, Any]

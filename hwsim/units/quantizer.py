@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from hwsim import compiled_numerics as leaf
-from hwsim.actions import WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled, inverse_scale, token_scale
-from hwsim.leaf_actions import actions_of
+from hwsim.units.actions import WORD, Actions, times, total
+from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
 from ti_qat.artifact.numerics import ONE
 

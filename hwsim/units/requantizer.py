@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import INT_MULTIPLY, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
 from hwsim.fixed_point import requantize, saturate
 from hwsim.units.accumulator import CODE_MAGNITUDE
+from hwsim.units.actions import INT_MULTIPLY, WORD, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, DIVIDE, WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled, exp_nonpositive, power_of_two_at_least, tree_sum_in_place
-from hwsim.leaf_actions import actions_of
+from hwsim.units.actions import ADD, DIVIDE, WORD, Actions, times, total
+from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
 
 Array = np.ndarray[Any, Any]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import WORD, Actions, times, total
 from hwsim.compiled_numerics import compiled
 from hwsim.fixed_point import saturate
+from hwsim.units.actions import WORD, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, MULTIPLY, WORD, Action, Actions, times, total
 from hwsim.compiled_numerics import compiled, dequantize_accumulator
 from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step, exact_dot
+from hwsim.units.actions import ADD, MULTIPLY, WORD, Action, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, MULTIPLY, Actions, times, total
 from hwsim.compiled_numerics import compiled, power_of_two_at_least, tree_sum_in_place
+from hwsim.units.actions import ADD, MULTIPLY, Actions, times, total
 
 Array = np.ndarray[Any, Any]
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.builders import tiny_artifact
 from ti_qat.artifact import io
+from ti_qat.artifact.atomic import sha256_of
 from ti_qat.artifact.errors import ArtifactError
 
 
@@ -37,7 +38,7 @@ def edit_tensors(path: Path, edit, file: str = io.TENSORS_FILE, digest: str = "t
     tensors = load_file(path / file)
     edit(tensors)
     save_file(tensors, path / file)
-    edit_header(path, lambda header: header["digests"].update({digest: io._sha256(path / file)}))
+    edit_header(path, lambda header: header["digests"].update({digest: sha256_of(path / file)}))
 
 
 def edit_evaluation(path: Path, edit) -> None:
@@ -202,6 +203,6 @@ def test_an_evaluation_split_out_of_contract_is_refused(broken: Path, edit, mess
 def test_a_truncated_tensor_file_with_a_matching_checksum_is_refused(broken: Path) -> None:
     file = broken / io.TENSORS_FILE
     file.write_bytes(file.read_bytes()[:-8])
-    edit_header(broken, lambda header: header["digests"].update(tensors=io._sha256(file)))
+    edit_header(broken, lambda header: header["digests"].update(tensors=sha256_of(file)))
     with pytest.raises(ArtifactError, match="expected a safetensors file"):
         io.load(broken)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.datapath import Datapath
+from hwsim.datapath.exact import Datapath
 from hwsim.units.accumulator import AccumulatorRange
 from tests.builders import tiny_artifact, tiny_quantization
 from ti_qat.artifact import reference

@@ -7,13 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hwsim import energy
-from hwsim.actions import Action
 from hwsim.config import Dataflow, preset_names, read_accelerator
+from hwsim.energy import prices as energy
 from hwsim.errors import SimulatorError
 from hwsim.estimate import Estimate, estimate
-from hwsim.leaf_actions import actions_of
-from hwsim.workload import nonzero_weights, workload
+from hwsim.schedule.workload import nonzero_weights, workload
+from hwsim.units.actions import Action
+from hwsim.units.leaf_actions import actions_of
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
 from ti_qat.artifact import numerics
 from ti_qat.artifact.encoder import build_encoder, gemms

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hwsim.batches import equal_length_batches, graph_inputs
-from hwsim.calibration import largest_magnitudes
-from hwsim.comparison import QuantizationNoise, Run, first_divergent_operation
 from hwsim.config import Accelerator, read_accelerator
-from hwsim.datapath import Datapath
+from hwsim.datapath.batches import equal_length_batches, graph_inputs
+from hwsim.datapath.calibration import largest_magnitudes
+from hwsim.datapath.comparison import QuantizationNoise, Run, first_divergent_operation
+from hwsim.datapath.exact import Datapath
+from hwsim.datapath.fixed import FixedDatapath
+from hwsim.datapath.fixed_program import LOWERINGS, REFUSED, lower
+from hwsim.energy.fixed_actions import FIXED_ACTIONS, integer_unit_energy_pj
 from hwsim.errors import SimulatorError
-from hwsim.fixed_actions import FIXED_ACTIONS, integer_unit_energy_pj
-from hwsim.fixed_datapath import FixedDatapath
 from hwsim.fixed_point import real_values
-from hwsim.fixed_program import LOWERINGS, REFUSED, lower
-from hwsim.report import Agreement, StageFigures, Stages, Summary, render
+from hwsim.reporting.report import Agreement, StageFigures, Stages, Summary, render
 from hwsim.simulate import Profile, simulate
 from hwsim.units.accumulator import AccumulatorRange
 from hwsim.widths import Approximation, FixedWidths, Rounding

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from hwsim import memory, placement
 from hwsim.config import Accelerator, Dataflow, read_accelerator
 from hwsim.estimate import estimate
-from hwsim.execution import Inference, PlannedOperation, plan_inference
-from hwsim.placement import Placement
-from hwsim.workload import nonzero_weights, workload
+from hwsim.schedule import memory, placement
+from hwsim.schedule.execution import Inference, PlannedOperation, plan_inference
+from hwsim.schedule.placement import Placement
+from hwsim.schedule.workload import nonzero_weights, workload
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
 from tests.hwsim.tiles import unrolled
 from ti_qat.artifact.encoder import OpKind, build_encoder

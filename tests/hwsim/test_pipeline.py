@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.config import Accelerator, Dataflow, read_accelerator
-from hwsim.execution import Inference, plan_inference, schedule
-from hwsim.pipeline import Pipeline, Repeat, Tile, total
+from hwsim.schedule.execution import Inference, plan_inference, schedule
+from hwsim.schedule.pipeline import Pipeline, Repeat, Tile, total
 from tests.builders import tiny_quantization, tiny_shape
 from tests.hwsim.tiles import unrolled
 from ti_qat.artifact.encoder import OpKind, build_encoder

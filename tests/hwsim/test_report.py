@@ -14,8 +14,8 @@ import pytest
 
 from hwsim.config import read_accelerator
 from hwsim.errors import SimulatorError
-from hwsim.figures import training
-from hwsim.report import HTML_FILE, JSON_FILE, TrainingPoint, report_run
+from hwsim.reporting.figures import training
+from hwsim.reporting.report import HTML_FILE, JSON_FILE, TrainingPoint, report_run
 from hwsim.simulate import simulate, write_simulation
 from tests.builders import tiny_artifact
 

@@ -8,10 +8,10 @@ from math import ceil
 import pytest
 
 from hwsim.config import Accelerator, Dataflow, read_accelerator
-from hwsim.pipeline import Pipeline
-from hwsim.tiling import Product, Stays, Tiling, plan, staging_bytes
-from hwsim.tiling_search import best_plan, tilings
-from hwsim.timing import gemm_cycles
+from hwsim.schedule.pipeline import Pipeline
+from hwsim.schedule.tiling import Product, Stays, Tiling, plan, staging_bytes
+from hwsim.schedule.tiling_search import best_plan, tilings
+from hwsim.schedule.timing import gemm_cycles
 from tests.hwsim.tiles import unrolled
 
 

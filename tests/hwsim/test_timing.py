@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hwsim.config import Dataflow, read_accelerator
-from hwsim.pipeline import leaves
-from hwsim.tiling import Product
-from hwsim.tiling_search import best_plan
-from hwsim.timing import gemm_cycles, operand_counts, port_cycles, vector_cycles
+from hwsim.schedule.pipeline import leaves
+from hwsim.schedule.tiling import Product
+from hwsim.schedule.tiling_search import best_plan
+from hwsim.schedule.timing import gemm_cycles, operand_counts, port_cycles, vector_cycles
 
 # Written by benchmarks/simulation/scalesim_check.py from its own runs of SCALE-Sim 3.0.0.
 _LINES = (Path(__file__).parents[1] / "data" / "scalesim_cases.csv").read_text().splitlines()

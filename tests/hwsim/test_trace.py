@@ -10,8 +10,8 @@ import pytest
 
 from hwsim.config import Dataflow, preset_names, read_accelerator
 from hwsim.estimate import Estimate, estimate
+from hwsim.schedule.workload import nonzero_weights
 from hwsim.trace import trace
-from hwsim.workload import nonzero_weights
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
 from ti_qat.artifact.encoder import build_encoder
 

@@ -1,6 +1,6 @@
 """Tiles told one by one, for the walks that tests hold the fast ones to."""
 
-from hwsim.pipeline import Repeat
+from hwsim.schedule.pipeline import Repeat
 
 
 def unrolled(body):

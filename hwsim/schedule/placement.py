@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 
 from hwsim.config import Accelerator
-from hwsim.tiling import staging_bytes
-from hwsim.workload import activation_shape
+from hwsim.schedule.tiling import staging_bytes
+from hwsim.schedule.workload import activation_shape
 from ti_qat.artifact.encoder import Encoder, Operation, OpKind
 
 ASSUMPTIONS = (

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hwsim.accumulator_widths import AccumulatorWidths
-from hwsim.batches import graph_inputs
-from hwsim.calibration import largest_magnitudes
-from hwsim.comparison import QuantizationNoise
 from hwsim.config import Accelerator
-from hwsim.datapath import Datapath
-from hwsim.fixed_actions import integer_unit_energy_pj
-from hwsim.fixed_datapath import FixedDatapath
+from hwsim.datapath.accumulator_widths import AccumulatorWidths
+from hwsim.datapath.batches import graph_inputs
+from hwsim.datapath.calibration import largest_magnitudes
+from hwsim.datapath.comparison import QuantizationNoise
+from hwsim.datapath.exact import Datapath
+from hwsim.datapath.fixed import FixedDatapath
+from hwsim.datapath.fixed_program import FixedProgram, lower, require_static_scales
+from hwsim.energy.fixed_actions import integer_unit_energy_pj
 from hwsim.fixed_point import real_values
-from hwsim.fixed_program import FixedProgram, lower, require_static_scales
 from ti_qat.artifact.encoder import Observer, Operation, execute
 from ti_qat.artifact.evaluation import largest_difference, predictions, score
 from ti_qat.artifact.io import Artifact

@@ -9,8 +9,8 @@ from functools import cached_property
 from math import ceil
 
 from hwsim.config import Accelerator, Dataflow
-from hwsim.pipeline import Repeat, Tile, total
-from hwsim.timing import array_cycles, operand_counts, port_cycles
+from hwsim.schedule.pipeline import Repeat, Tile, total
+from hwsim.schedule.timing import array_cycles, operand_counts, port_cycles
 
 ASSUMPTIONS = (
     "Half of the weight buffer holds a tile's weights, the other half the next tile's.",

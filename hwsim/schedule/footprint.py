@@ -10,10 +10,10 @@ from itertools import pairwise
 from pydantic import BaseModel, ConfigDict
 
 from hwsim.config import Accelerator
-from hwsim.execution import Inference, PlannedOperation
-from hwsim.memory import WeightFormat, parameter_bytes, stationary_bytes, table_names
-from hwsim.pipeline import leaves
-from hwsim.placement import Placement
+from hwsim.schedule.execution import Inference, PlannedOperation
+from hwsim.schedule.memory import WeightFormat, parameter_bytes, stationary_bytes, table_names
+from hwsim.schedule.pipeline import leaves
+from hwsim.schedule.placement import Placement
 from ti_qat.artifact.encoder import Encoder, OpKind
 
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hwsim import figures
 from hwsim.errors import SimulatorError, first_problem
+from hwsim.reporting import figures
 from hwsim.simulate import SIMULATION_FILE, Simulation
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.artifact.evaluation import agreement_line

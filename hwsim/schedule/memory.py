@@ -9,9 +9,9 @@ from math import ceil, prod
 
 import numpy as np
 
-from hwsim.pipeline import Tile
-from hwsim.placement import activation_bytes
-from hwsim.workload import Work
+from hwsim.schedule.pipeline import Tile
+from hwsim.schedule.placement import activation_bytes
+from hwsim.schedule.workload import Work
 from ti_qat.artifact.encoder import Encoder, Operation, OpKind
 
 TERNARY_BITS = 2

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from hwsim.simulate import Simulation
 
 if TYPE_CHECKING:
-    from hwsim.report import TrainingPoint
+    from hwsim.reporting.report import TrainingPoint
 
 Figures = dict[str, go.Figure]
 _LOSSES = {

@@ -11,8 +11,8 @@ from math import prod
 
 import numpy as np
 
-from hwsim.actions import Actions, total
 from hwsim.units import embedding, gelu, int8_mac, layer_norm, quantizer, softmax, ternary_mac, vector
+from hwsim.units.actions import Actions, total
 from ti_qat.artifact.encoder import Encoder, Gemm, Operation, OpKind, gemms
 
 

@@ -13,13 +13,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hwsim.actions import Action
 from hwsim.config import Accelerator, Dataflow, parse_toml
 from hwsim.errors import SimulatorError
-from hwsim.memory import TERNARY_BITS, Traffic
-from hwsim.workload import Unit, Work
+from hwsim.schedule.memory import TERNARY_BITS, Traffic
+from hwsim.schedule.workload import Unit, Work
+from hwsim.units.actions import Action
 
-_TABLES = Path(__file__).parent / "tables"
+_TABLES = Path(__file__).parents[1] / "tables"
 ASSUMPTIONS = (
     "Energy is dynamic energy of counted actions plus SRAM leakage; clock tree, wires, glitches, logic leakage, "
     "control and DRAM refresh are left out, so it is a floor.",

@@ -7,8 +7,8 @@ from itertools import product as combinations
 from math import ceil
 
 from hwsim.config import Accelerator, Dataflow
-from hwsim.pipeline import Repeat, Tile, first_latency_cycles, leaves
-from hwsim.tiling import Plan, Product, Stays, Tiling, partial_sum_bytes, plan, staging_bytes
+from hwsim.schedule.pipeline import Repeat, Tile, first_latency_cycles, leaves
+from hwsim.schedule.tiling import Plan, Product, Stays, Tiling, partial_sum_bytes, plan, staging_bytes
 
 ASSUMPTIONS = (
     "Tiles are chosen by search: sizes that are whole arrays, doubled or halved, and whether weights or inputs stay "

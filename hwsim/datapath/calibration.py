@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.batches import equal_length_batches, graph_inputs
-from hwsim.datapath import Datapath
+from hwsim.datapath.batches import equal_length_batches, graph_inputs
+from hwsim.datapath.exact import Datapath
 from hwsim.units.accumulator import AccumulatorRange
 from ti_qat.artifact.encoder import Operation, execute
 from ti_qat.artifact.io import Artifact

@@ -8,13 +8,13 @@ from math import ceil
 from typing import Self
 
 from hwsim.config import Accelerator
-from hwsim.memory import TERNARY_BITS, Demand, Traffic, demand, stationary_bytes, traffic
-from hwsim.pipeline import Pipeline, Repeat, Tile, Transfer, total
-from hwsim.placement import Activations, Placement, activations_of, place
-from hwsim.tiling import Product, partial_sum_bytes, representatives, share, staging_bytes
-from hwsim.tiling_search import best_plan
-from hwsim.timing import port_cycles, vector_cycles
-from hwsim.workload import Work, workload
+from hwsim.schedule.memory import TERNARY_BITS, Demand, Traffic, demand, stationary_bytes, traffic
+from hwsim.schedule.pipeline import Pipeline, Repeat, Tile, Transfer, total
+from hwsim.schedule.placement import Activations, Placement, activations_of, place
+from hwsim.schedule.tiling import Product, partial_sum_bytes, representatives, share, staging_bytes
+from hwsim.schedule.tiling_search import best_plan
+from hwsim.schedule.timing import port_cycles, vector_cycles
+from hwsim.schedule.workload import Work, workload
 from ti_qat.artifact.encoder import Encoder, Gemm, OpKind
 
 Body = tuple[Tile | Repeat, ...]
@@ -33,7 +33,7 @@ class Inference:
 
     @classmethod
     def of(cls, encoder: Encoder, tokens: int, nonzero: Mapping[str, int]) -> Self:
-        """Describe a sentence of `tokens` tokens; `nonzero` as from hwsim.workload.nonzero_weights."""
+        """Describe a sentence of `tokens` tokens; `nonzero` as from hwsim.schedule.workload.nonzero_weights."""
         work = workload(encoder, tokens, nonzero)
         demands = tuple(demand(encoder, step, tokens) for step in work)
         return cls(encoder, tokens, work, demands, activations_of(encoder, tokens), stationary_bytes(encoder))

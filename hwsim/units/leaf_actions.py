@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.actions import ADD, DIVIDE, MULTIPLY, SQUARE_ROOT, WORD, Actions
+from hwsim.units.actions import ADD, DIVIDE, MULTIPLY, SQUARE_ROOT, WORD, Actions
 
 _FREE: Actions = Counter()  # a sign bit costs nothing
 _PRICES: dict[np.ufunc, Actions] = {

@@ -1,4 +1,4 @@
-"""Actions of the fixed profile's units, by kind of operation, in the shape that hwsim.workload counts in."""
+"""Actions of the fixed profile's units, by kind of operation, in the shape that hwsim.schedule.workload counts in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 
-from hwsim import energy
-from hwsim.actions import Actions, total
 from hwsim.config import Accelerator
+from hwsim.energy import prices as energy
+from hwsim.schedule.workload import activation_shape
 from hwsim.units import (
     integer_classifier,
     integer_gelu,
@@ -19,8 +19,8 @@ from hwsim.units import (
     residual_alignment,
     ternary_embedding,
 )
+from hwsim.units.actions import Actions, total
 from hwsim.widths import FixedWidths
-from hwsim.workload import activation_shape
 from ti_qat.artifact.encoder import Encoder, OpKind
 
 # From output rows, output width, input width and the widths; of a matrix product: its output stage alone, since

@@ -1,0 +1,1 @@
+"""Values: the exact and the fixed profile of the datapath, and comparisons of them."""

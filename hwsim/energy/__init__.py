@@ -1,0 +1,1 @@
+"""Energy: counted actions times sourced prices."""

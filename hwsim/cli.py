@@ -75,7 +75,7 @@ def simulate(artifact: Path, accelerator: str, profile: str, limit: int | None, 
 
     \b
     Example:
-      ti-qat simulate runs/movie_reviews/artifact --accelerator edge --out runs/movie_reviews/simulation
+      ti-qat simulate runs/movie_reviews/artifact --accelerator wearable --out runs/movie_reviews/simulation
     """
     report = simulate_artifact(artifact, accelerator, out_dir, limit, Profile(profile))
     if as_json:
@@ -113,7 +113,7 @@ def accelerators(accelerator: str | None, as_json: bool) -> None:
 
     \b
     Example:
-      ti-qat accelerators edge
+      ti-qat accelerators wearable
     """
     if accelerator is None:
         found = {name: read_accelerator(name) for name in preset_names()}

@@ -76,7 +76,7 @@ def deploy(student: Path, data: Path) -> dict[str, object]:
     artifact, simulation, bundle = (student.with_name(f"{student.name}.{kind}") for kind in ("art", "sim", "bundle"))
     exported = verb("export", student, "--data", data, "--out", artifact, "--json")
     limit = ("--limit", SIMULATED_ROWS)
-    simulated = verb("simulate", artifact, "--accelerator", "edge", *limit, "--out", simulation, "--json")
+    simulated = verb("simulate", artifact, "--accelerator", "wearable", *limit, "--out", simulation, "--json")
     verb("pack", artifact, "--out", bundle, "--json")
     verified = verb("verify", artifact, bundle, "--simulation", simulation, "--json")
     texts = json.loads((artifact / "artifact.json").read_text(encoding="utf-8"))["task"]["text_columns"]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hwsim.config import _PRESETS, preset_names, read_accelerator
 from ti_qat.cli import main
 
-EDGE = (_PRESETS / "edge.toml").read_text()
+WEARABLE = (_PRESETS / "wearable.toml").read_text()
 
 
 def test_presets_are_listed_with_a_line_each() -> None:
@@ -23,9 +23,9 @@ def test_presets_are_listed_with_a_line_each() -> None:
 
 
 def test_one_is_described_field_by_field(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(EDGE.replace("array_rows = 16", "array_rows = 8"))
+    (tmp_path / "mine.toml").write_text(WEARABLE.replace("array_rows = 16", "array_rows = 8"))
     lines = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")]).stdout.splitlines()
-    assert lines[0].startswith("edge: wearable class")
+    assert lines[0].startswith("wearable: 16 x 16 elements")
     described = dict(line.split(maxsplit=1) for line in lines[1:])
     assert (described["array_rows"], described["clock_hz"], described["fixed.gelu"]) == ("8", "1e+08", "polynomial")
     as_json = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml"), "--json"]).stdout
@@ -36,12 +36,12 @@ def test_one_is_described_field_by_field(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("array_rows = 16", "array_rows = 0", "mine.toml: array_rows: "),
-        ('"dram_lpddr4"', '"dram_none"', "edge: energy_tables: expected tables out of "),
-        (', "dram_lpddr4"', "", "edge: energy_tables: expected one row dram_read, found 0"),
+        ('"dram_lpddr4"', '"dram_none"', "wearable: energy_tables: expected tables out of "),
+        (', "dram_lpddr4"', "", "wearable: energy_tables: expected one row dram_read, found 0"),
     ],
 )
 def test_one_that_cannot_be_simulated_is_a_line_and_exit_2(tmp_path: Path, old: str, new: str, message: str) -> None:
-    (tmp_path / "mine.toml").write_text(EDGE.replace(old, new))
+    (tmp_path / "mine.toml").write_text(WEARABLE.replace(old, new))
     found = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")])
     assert (found.exit_code, found.stderr.count("\n")) == (2, 1)
     assert message in found.stderr

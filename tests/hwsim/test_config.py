@@ -9,11 +9,11 @@ import pytest
 from hwsim.config import _PRESETS, preset_names, read_accelerator
 from hwsim.errors import SimulatorError
 
-EDGE = (_PRESETS / "edge.toml").read_text()
+WEARABLE = (_PRESETS / "wearable.toml").read_text()
 
 
 def test_presets_load_under_their_own_names() -> None:
-    assert {"edge", "phone"} <= set(preset_names())
+    assert {"wearable", "phone"} <= set(preset_names())
     for name in preset_names():
         assert read_accelerator(name).name == name
 
@@ -34,13 +34,13 @@ def test_presets_load_under_their_own_names() -> None:
 )
 def test_a_wrong_field_is_refused_by_name(tmp_path: Path, old: str, new: str, message: str) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(EDGE.replace(old, new, 1))
+    file.write_text(WEARABLE.replace(old, new, 1))
     with pytest.raises(SimulatorError, match=message):
         read_accelerator(str(file))
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    with pytest.raises(SimulatorError, match=r"edge.*phone"):
+    with pytest.raises(SimulatorError, match=r"phone, wearable"):
         read_accelerator("toaster")
     with pytest.raises(SimulatorError, match="nothing of that name"):
         read_accelerator("toaster.toml")

@@ -42,16 +42,16 @@ def test_it_is_the_estimate_without_the_report(preset: str, dataflow: Dataflow) 
 
 
 def test_more_zero_weights_cost_less_energy_and_the_same_time() -> None:
-    dense, sparse = (evaluate_design(tiny_shape(), read_accelerator("edge"), 9, share) for share in (1.0, 0.3))
+    dense, sparse = (evaluate_design(tiny_shape(), read_accelerator("wearable"), 9, share) for share in (1.0, 0.3))
     assert sparse.energy_pj < dense.energy_pj
     assert sparse.cycles == dense.cycles
 
 
 def test_more_of_anything_is_never_slower() -> None:
-    edge = read_accelerator("edge")
-    slow = evaluate_design(BERT_BASE, edge, 128, 0.6).cycles
+    wearable = read_accelerator("wearable")
+    slow = evaluate_design(BERT_BASE, wearable, 128, 0.6).cycles
     for more in ({"dram_bandwidth_bytes_per_s": 8e9}, {"dram_latency_ns": 0.0}, {"vector_lanes": 64}):
-        assert evaluate_design(BERT_BASE, edge.model_copy(update=more), 128, 0.6).cycles < slow
+        assert evaluate_design(BERT_BASE, wearable.model_copy(update=more), 128, 0.6).cycles < slow
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_more_of_anything_is_never_slower() -> None:
 )
 def test_what_no_sentence_has_is_refused(tokens: int, fraction: float, where: str) -> None:
     with pytest.raises(SimulatorError, match=where):
-        evaluate_design(tiny_shape(), read_accelerator("edge"), tokens, fraction)
+        evaluate_design(tiny_shape(), read_accelerator("wearable"), tokens, fraction)
 
 
 def test_bert_base_takes_milliseconds() -> None:
     """The bar is 20 ms a core; a fivefold guards against a regression of the order, not of the machine."""
-    edge = read_accelerator("edge")
-    evaluate_design(BERT_BASE, edge, 128, 0.6)
+    wearable = read_accelerator("wearable")
+    evaluate_design(BERT_BASE, wearable, 128, 0.6)
     began = time.process_time()
     for columns in range(8, 18):
-        evaluate_design(BERT_BASE, edge.model_copy(update={"array_columns": columns}), 128, 0.6)
+        evaluate_design(BERT_BASE, wearable.model_copy(update={"array_columns": columns}), 128, 0.6)
     assert (time.process_time() - began) / 10 < 0.1

@@ -55,8 +55,8 @@ def test_energy_is_the_sum_of_counts_times_prices(preset: str) -> None:
 
 
 def test_the_average_is_that_of_the_sentences() -> None:
-    alone = [tiny_estimate("edge", [length]) for length in LENGTHS]
-    together = tiny_estimate("edge")
+    alone = [tiny_estimate("wearable", [length]) for length in LENGTHS]
+    together = tiny_estimate("wearable")
     for field in ("cycles_per_inference", "energy_pj_per_inference", "latency_ms"):
         assert getattr(together, field) == pytest.approx(np.mean([getattr(e, field) for e in alone]), rel=1e-9)
     assert together.memory.activation_peak_bytes == max(e.memory.activation_peak_bytes for e in alone)
@@ -83,7 +83,7 @@ def test_macs_are_those_of_the_encoder_and_zero_weights_are_told_apart() -> None
 @pytest.mark.parametrize("dataflow", list(Dataflow))
 def test_fewer_elements_never_take_fewer_cycles(dataflow: Dataflow) -> None:
     small, large = (
-        tiny_estimate("edge", dataflow=dataflow, array_rows=size, array_columns=size).compute_cycles_per_inference
+        tiny_estimate("wearable", dataflow=dataflow, array_rows=size, array_columns=size).compute_cycles_per_inference
         for size in (1, 8)
     )
     assert small > large
@@ -102,4 +102,4 @@ def test_leaf_functions_are_counted_by_running_them() -> None:
 def test_missing_and_doubled_prices_are_refused() -> None:
     for tables in (("logic_22nm",), ("logic_22nm", "logic_45nm", "sram_22nm_lop", "dram_lpddr4"), ("nowhere",)):
         with pytest.raises(SimulatorError, match="energy_tables"):
-            tiny_estimate("edge", energy_tables=tables)
+            tiny_estimate("wearable", energy_tables=tables)

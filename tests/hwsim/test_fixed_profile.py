@@ -44,13 +44,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return tiny_artifact(tmp_path_factory.mktemp("artifact") / "tiny")
 
 
-def edge(**widths: object) -> Accelerator:
-    return read_accelerator("edge").model_copy(update={"fixed": FixedWidths.model_validate(widths)})
+def wearable(**widths: object) -> Accelerator:
+    return read_accelerator("wearable").model_copy(update={"fixed": FixedWidths.model_validate(widths)})
 
 
 def test_every_consumer_covers_every_kind_of_operation() -> None:
     """Lowered, executed and counted; what is refused has none of the three."""
-    for consumer in (LOWERINGS, FixedDatapath(edge()).kernels, FIXED_ACTIONS):
+    for consumer in (LOWERINGS, FixedDatapath(wearable()).kernels, FIXED_ACTIONS):
         assert set(consumer) == set(OpKind) - REFUSED
     assert {OpKind.QUANTIZE_PER_TOKEN} == REFUSED
 
@@ -63,7 +63,7 @@ def test_each_operation_is_as_near_as_its_width_allows(
     """Every operation on the exact profile's own operands, so that no error is another's."""
     scheme = tiny_quantization(linear_weights=granularity, word_embedding=granularity)
     artifact = tiny_artifact(tmp_path / "a", quantization=scheme)
-    accelerator = edge(**WIDEST, rounding=rounding)
+    accelerator = wearable(**WIDEST, rounding=rounding)
     largest = largest_magnitudes(artifact, 7)
     program = lower(artifact.path, artifact.encoder, artifact.parameters, largest, accelerator.fixed)
     inputs = graph_inputs(artifact.evaluation, next(equal_length_batches(artifact.evaluation.lengths)))
@@ -89,8 +89,8 @@ def test_each_operation_is_as_near_as_its_width_allows(
 
 
 def test_wide_integers_predict_what_the_exact_profile_predicts(artifact: Artifact) -> None:
-    report, values = simulate(artifact, edge(**WIDEST), profile=Profile.FIXED)
-    exact, exact_values = simulate(artifact, edge())
+    report, values = simulate(artifact, wearable(**WIDEST), profile=Profile.FIXED)
+    exact, exact_values = simulate(artifact, wearable())
     found = report.fixed
     assert found is not None
     assert exact.fixed is None
@@ -104,20 +104,20 @@ def test_wide_integers_predict_what_the_exact_profile_predicts(artifact: Artifac
     assert decibels["embedding"] is not None
     assert decibels["embedding"] > 90
     assert list(decibels) == [op.name for op in artifact.encoder.operations if op.kind is not OpKind.QUANTIZE]
-    narrow, _ = simulate(artifact, edge(residual_bits=8, activation_bits=8), profile=Profile.FIXED)
+    narrow, _ = simulate(artifact, wearable(residual_bits=8, activation_bits=8), profile=Profile.FIXED)
     assert narrow.fixed is not None
     assert narrow.fixed.signal_to_noise_db["embedding"] < decibels["embedding"] - 50  # 12 bits, 6 dB each
 
 
 def test_needed_accumulators_overflow_nowhere_and_one_bit_less_somewhere(artifact: Artifact) -> None:
-    report, _ = simulate(artifact, edge(), profile=Profile.FIXED)
+    report, _ = simulate(artifact, wearable(), profile=Profile.FIXED)
     assert report.fixed is not None
     needed = report.fixed.needed_accumulator_bits
     products = {OpKind.TERNARY_LINEAR, OpKind.ATTENTION_SCORES, OpKind.ATTENTION_CONTEXT}
     assert set(needed) == {op.name for op in artifact.encoder.operations if op.kind in products}
     widest = max(needed.values())
     for bits, overflows in ((widest, False), (widest - 1, True)):
-        accelerator = edge().model_copy(update={"accumulator_bits": bits})
+        accelerator = wearable().model_copy(update={"accumulator_bits": bits})
         again, _ = simulate(artifact, accelerator, profile=Profile.FIXED)
         assert (again.overflow_events > 0) is overflows
         if overflows:
@@ -125,15 +125,15 @@ def test_needed_accumulators_overflow_nowhere_and_one_bit_less_somewhere(artifac
 
 
 def test_a_format_without_margin_saturates_and_says_where(artifact: Artifact) -> None:
-    report, _ = simulate(artifact, edge(calibration_rows=1, calibration_margin_bits=0), profile=Profile.FIXED)
+    report, _ = simulate(artifact, wearable(calibration_rows=1, calibration_margin_bits=0), profile=Profile.FIXED)
     assert report.fixed is not None
     assert report.fixed.calibration_rows == 1
     assert report.fixed.saturated_values == sum(report.fixed.saturated_values_by_operation.values()) > 0
 
 
 def test_threads_and_the_number_of_rows_change_no_value(artifact: Artifact) -> None:
-    _, alone = simulate(artifact, edge(), profile=Profile.FIXED, threads=1)
-    _, several = simulate(artifact, edge(), profile=Profile.FIXED, threads=3, limit=4)
+    _, alone = simulate(artifact, wearable(), profile=Profile.FIXED, threads=1)
+    _, several = simulate(artifact, wearable(), profile=Profile.FIXED, threads=3, limit=4)
     assert several.logits.tobytes() == alone.logits[:4].tobytes()
     assert all(np.array_equal(several.digests[name], alone.digests[name][:4]) for name in alone.digests)
 
@@ -142,11 +142,11 @@ def test_scales_taken_at_run_time_are_refused_by_name(tmp_path: Path) -> None:
     dynamic = tiny_quantization(activations=ActivationScaling.DYNAMIC_PER_TOKEN)
     refused = tiny_artifact(tmp_path / "a", quantization=dynamic)
     with pytest.raises(SimulatorError, match=r"quantization\.activations.*dynamic_per_token"):
-        simulate(refused, edge(), profile=Profile.FIXED)
+        simulate(refused, wearable(), profile=Profile.FIXED)
 
 
 def test_the_command_prints_what_integers_cost(artifact: Artifact, tmp_path: Path) -> None:
-    arguments = ["simulate", str(artifact.path), "--accelerator", "edge", "--profile", "fixed"]
+    arguments = ["simulate", str(artifact.path), "--accelerator", "wearable", "--profile", "fixed"]
     told = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
     assert told.exit_code == 0, told.output
     assert "points lost to the exact profile" in told.stdout
@@ -195,7 +195,7 @@ def test_the_width_for_a_range(lowest: int, highest: int, bits: int) -> None:
     [("residual_bits", 21), ("table_entries", 100), ("layer_norm_bits", 16), ("gelu", "cubic"), ("speed", 1)],
 )
 def test_widths_are_refused_by_name(tmp_path: Path, field: str, value: object) -> None:
-    preset = Path(sys.modules["hwsim.config"].__file__).parent / "configs" / "edge.toml"
+    preset = Path(sys.modules["hwsim.config"].__file__).parent / "configs" / "wearable.toml"
     file = tmp_path / "mine.toml"
     file.write_text(preset.read_text() + f"\n[fixed]\n{field} = {json.dumps(value)}\n")
     with pytest.raises(SimulatorError, match=rf"fixed.*{field}|{field}.*power of two|{field}.*centred"):
@@ -205,7 +205,7 @@ def test_widths_are_refused_by_name(tmp_path: Path, field: str, value: object) -
 def test_integer_units_are_counted_by_hand_for_one_sentence(artifact: Artifact) -> None:
     """45 nm rows: 3.1 pJ a product, 0.1 pJ a word, 0.1563 pJ a table bit."""
     tables = ("logic_45nm", "sram_45nm_lstp", "dram_lpddr4")
-    accelerator = edge(gelu=Approximation.TABLE).model_copy(update={"energy_tables": tables})
+    accelerator = wearable(gelu=Approximation.TABLE).model_copy(update={"energy_tables": tables})
     spent = integer_unit_energy_pj(artifact.encoder, accelerator, [9])
     gelus, tokens, layers = 37, 9, 2
     assert spent["gelu"] == pytest.approx(layers * tokens * gelus * (3.1 + 8 * 0.1 + 48 * 0.1563))
@@ -226,12 +226,12 @@ def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:
         energy_pj_per_inference=1.0,
         cycles_per_inference=1.0,
     )
-    report, _ = simulate(artifact, edge(), profile=Profile.FIXED)
+    report, _ = simulate(artifact, wearable(), profile=Profile.FIXED)
     page = render(summary, report, {})
     assert report.fixed is not None
     assert f"{report.fixed.signal_to_noise_db['layers.1.attention.scores']:.1f} dB" in page
     assert f"{report.fixed.needed_accumulator_bits['layers.0.feed_forward.down']} bits</td>" in page
-    exact, _ = simulate(artifact, edge())
+    exact, _ = simulate(artifact, wearable())
     assert "Integers alone" not in render(summary, exact, {})
 
 

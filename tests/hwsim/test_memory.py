@@ -23,7 +23,7 @@ TOKENS = 11
 
 
 def accelerator(**changes: object) -> Accelerator:
-    return read_accelerator("edge").model_copy(update=changes)
+    return read_accelerator("wearable").model_copy(update=changes)
 
 
 def planned(**changes: object) -> tuple[tuple[PlannedOperation, ...], Placement]:
@@ -120,7 +120,7 @@ def test_the_plan_keeps_to_the_activation_buffer(buffer_bytes: int) -> None:
     assert all(bytes_ <= placement.activation_bytes(ENCODER, name, TOKENS) for name, bytes_ in placed.in_dram.items())
 
 
-@pytest.mark.parametrize("preset", ["edge", "phone"])
+@pytest.mark.parametrize("preset", ["wearable", "phone"])
 @pytest.mark.parametrize("buffer_bytes", [700, 1 << 20])
 def test_levels_hold_every_parameter_once_and_peaks_fit(preset: str, buffer_bytes: int) -> None:
     machine = read_accelerator(preset).model_copy(

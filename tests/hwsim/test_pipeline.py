@@ -15,11 +15,11 @@ from tests.builders import tiny_quantization, tiny_shape
 from tests.hwsim.tiles import unrolled
 from ti_qat.artifact.encoder import OpKind, build_encoder
 
-EDGE = read_accelerator("edge")
+WEARABLE = read_accelerator("wearable")
 
 
 def accelerator(latency_ns: float = 100.0, bytes_per_s: float = 800e6) -> Accelerator:
-    return EDGE.model_copy(update={"dram_latency_ns": latency_ns, "dram_bandwidth_bytes_per_s": bytes_per_s})
+    return WEARABLE.model_copy(update={"dram_latency_ns": latency_ns, "dram_bandwidth_bytes_per_s": bytes_per_s})
 
 
 def walk(operations, machine: Accelerator) -> tuple[list[int], int]:
@@ -169,7 +169,7 @@ def test_an_inference_on_any_array_is_the_walk_of_all_its_tiles(
     banks: int | None,
     tokens: int,
 ) -> None:
-    machine = EDGE.model_copy(
+    machine = WEARABLE.model_copy(
         update={
             "array_rows": rows,
             "array_columns": columns,

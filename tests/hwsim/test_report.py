@@ -47,7 +47,7 @@ def summary(**changes: Any) -> dict[str, Any]:
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("report") / "run"
     artifact = tiny_artifact(run / "artifact")
-    write_simulation(run / "simulation", *simulate(artifact, read_accelerator("edge"), limit=2))
+    write_simulation(run / "simulation", *simulate(artifact, read_accelerator("wearable"), limit=2))
     for name in ("teacher", "student"):
         (run / name).mkdir()
         lines: list[dict[str, Any]] = [

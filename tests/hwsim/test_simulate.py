@@ -31,7 +31,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_logits_and_code_digests_are_those_of_the_padded_oracle(artifact: Artifact) -> None:
     split = artifact.evaluation
-    report, values = simulate(artifact, read_accelerator("edge"))
+    report, values = simulate(artifact, read_accelerator("wearable"))
     expected: dict[str, dict[int, int]] = {}
     for chosen, inputs in split.batches(4):
 
@@ -52,7 +52,7 @@ def test_logits_and_code_digests_are_those_of_the_padded_oracle(artifact: Artifa
 def test_a_regression_is_scored_by_its_numbers_and_has_no_labels_to_agree_on(tmp_path: Path) -> None:
     regression = tiny_artifact(tmp_path / "artifact", labels=1)
     split = regression.evaluation
-    report, values = simulate(regression, read_accelerator("edge"))
+    report, values = simulate(regression, read_accelerator("wearable"))
     rows, inputs = next(split.batches(split.rows))
     assert (
         values.logits[rows].tobytes()
@@ -66,13 +66,13 @@ def test_a_regression_is_scored_by_its_numbers_and_has_no_labels_to_agree_on(tmp
     assert report.golden.label_agreement is None
     assert report.logits_max_abs_difference == np.max(np.abs(values.logits - split.logits))
     told = CliRunner().invoke(
-        main, ["simulate", str(regression.path), "--accelerator", "edge", "--out", str(tmp_path / "out")]
+        main, ["simulate", str(regression.path), "--accelerator", "wearable", "--out", str(tmp_path / "out")]
     )
     assert f"predictions within {report.logits_max_abs_difference:.2g} of the torch student's" in told.stdout
 
 
 def test_golden_distance_is_over_valid_tokens_only(artifact: Artifact) -> None:
-    report, values = simulate(artifact, read_accelerator("edge"))
+    report, values = simulate(artifact, read_accelerator("wearable"))
     split = artifact.evaluation
     assert report.golden is not None
     name = "embedding.norm.output"
@@ -94,7 +94,7 @@ def test_results_depend_on_neither_threads_nor_company(artifact: Artifact) -> No
 
 
 def test_a_narrow_accumulator_is_reported_by_operation(artifact: Artifact) -> None:
-    narrow = read_accelerator("edge").model_copy(update={"accumulator_bits": 9})
+    narrow = read_accelerator("wearable").model_copy(update={"accumulator_bits": 9})
     report, values = simulate(artifact, narrow, limit=3)
     assert report.overflow_events == sum(report.overflow_events_by_operation.values()) > 0
     assert set(report.overflow_events_by_operation) <= {op.name for op in artifact.encoder.operations}
@@ -103,7 +103,7 @@ def test_a_narrow_accumulator_is_reported_by_operation(artifact: Artifact) -> No
 
 def test_the_same_input_writes_the_same_files(artifact: Artifact, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        write_simulation(tmp_path / name, *simulate(artifact, read_accelerator("edge")))
+        write_simulation(tmp_path / name, *simulate(artifact, read_accelerator("wearable")))
     for file in ("codes.safetensors", "logits.safetensors"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
     first, second = (json.loads((tmp_path / name / "simulation.json").read_text()) for name in ("first", "second"))
@@ -114,7 +114,7 @@ def test_the_same_input_writes_the_same_files(artifact: Artifact, tmp_path: Path
 
 def test_command_writes_whole_outputs_and_prints_them(artifact: Artifact, tmp_path: Path) -> None:
     out = tmp_path / "simulation"
-    arguments = [str(artifact.path), "--accelerator", "edge", "--limit", "2", "--out", str(out), "--json"]
+    arguments = [str(artifact.path), "--accelerator", "wearable", "--limit", "2", "--out", str(out), "--json"]
     result = CliRunner().invoke(simulate_command, arguments)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((out / "simulation.json").read_text())
@@ -124,10 +124,10 @@ def test_command_writes_whole_outputs_and_prints_them(artifact: Artifact, tmp_pa
 
 
 def test_bad_input_is_one_line_and_exit_2(artifact: Artifact, tmp_path: Path) -> None:
-    for arguments in ([str(artifact.path), "--accelerator", "toaster"], [str(tmp_path), "--accelerator", "edge"]):
+    for arguments in ([str(artifact.path), "--accelerator", "toaster"], [str(tmp_path), "--accelerator", "wearable"]):
         result = CliRunner().invoke(main, ["simulate", *arguments, "--out", str(tmp_path / "out")])
         assert result.exit_code == 2
         assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
     with pytest.raises(SimulatorError, match="--limit"):
-        simulate(artifact, read_accelerator("edge"), limit=0)
+        simulate(artifact, read_accelerator("wearable"), limit=0)

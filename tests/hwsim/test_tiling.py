@@ -17,7 +17,7 @@ from tests.hwsim.tiles import unrolled
 
 def accelerator(**changes: object) -> Accelerator:
     small = {"array_rows": 4, "array_columns": 3, "weight_buffer_bytes": 128, "activation_buffer_bytes": 512}
-    return read_accelerator("edge").model_copy(update=small | changes)
+    return read_accelerator("wearable").model_copy(update=small | changes)
 
 
 def ranges(whole: int, size: int) -> list[range]:

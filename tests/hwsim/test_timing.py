@@ -58,9 +58,9 @@ def test_one_by_one_array_streams_every_multiply_accumulate() -> None:
 
 
 def test_lanes_take_every_element_once_a_pass_and_fill_their_pipeline() -> None:
-    edge = read_accelerator("edge").model_copy(update={"vector_lanes": 8, "vector_pipeline_cycles": 5})
-    assert vector_cycles(16, 1, edge) == 2 + 5
-    assert vector_cycles(17, 3, edge) == 3 * (3 + 5)
+    wearable = read_accelerator("wearable").model_copy(update={"vector_lanes": 8, "vector_pipeline_cycles": 5})
+    assert vector_cycles(16, 1, wearable) == 2 + 5
+    assert vector_cycles(17, 3, wearable) == 3 * (3 + 5)
 
 
 def test_ports_hold_the_array_up_when_banks_are_few() -> None:

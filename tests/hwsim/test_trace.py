@@ -48,7 +48,7 @@ def test_durations_sum_to_the_cycles_of_every_unit(preset: str, changes: dict[st
 
 @pytest.mark.parametrize("changes", [{}, SMALL])
 def test_events_of_a_track_follow_each_other(changes: dict[str, Any]) -> None:
-    found, cost = traced("edge", **changes)
+    found, cost = traced("wearable", **changes)
     clock = found["otherData"]["clock_hz"]
     for events in tracks(found).values():
         for event in events:
@@ -71,9 +71,9 @@ def test_events_of_a_track_follow_each_other(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("changes", [{}, SMALL])
 def test_bandwidth_never_exceeds_the_channels(changes: dict[str, Any]) -> None:
-    found, _ = traced("edge", **changes)
+    found, _ = traced("wearable", **changes)
     counters = [e for e in found["traceEvents"] if e["ph"] == "C"]
     assert [e["ts"] for e in counters] == sorted(e["ts"] for e in counters)
     rates = [e["args"]["bytes_per_s"] for e in counters]
-    assert 0 < max(rates) <= read_accelerator("edge").dram_bandwidth_bytes_per_s
+    assert 0 < max(rates) <= read_accelerator("wearable").dram_bandwidth_bytes_per_s
     assert rates[-1] == 0

@@ -84,7 +84,8 @@ def test_files_beside_the_configuration_win_over_names(tmp_path: Path) -> None:
     (tmp_path / "task.toml").touch()
     (tmp_path / "prepare.py").touch()
     file = write(
-        tmp_path, '[prepare]\nscript = "prepare.py"\n[task]\nname = "task.toml"\n[simulation]\naccelerator = "edge"\n'
+        tmp_path,
+        '[prepare]\nscript = "prepare.py"\n[task]\nname = "task.toml"\n[simulation]\naccelerator = "wearable"\n',
     )
     stages = {stage.name: stage for stage in plan(read_configuration(file), tmp_path, tmp_path / "run")}
     assert next(iter(stages)) == "inputs"
@@ -92,7 +93,7 @@ def test_files_beside_the_configuration_win_over_names(tmp_path: Path) -> None:
     assert teach[teach.index("--task") + 1] == str(tmp_path / "task.toml")
     assert teach[teach.index("--data") + 1] == str(tmp_path / "run/inputs/data")
     assert teach[teach.index("--model") + 1] == str(tmp_path / "run/inputs/model")
-    assert "edge" in stages["simulation"].argv
+    assert "wearable" in stages["simulation"].argv
     assert stages["teacher"].reads == (tmp_path / "task.toml",)
 
 

@@ -158,7 +158,7 @@ def test_the_bundle_predicts_the_artifacts_logits(folder: Path, bundle: Path) ->
 
 @pytest.mark.slow
 def test_simulation_and_bundle_agree_to_the_bit(folder: Path, bundle: Path) -> None:
-    invoke("simulate", folder / "artifact", "--accelerator", "edge", "--out", folder / "simulation")
+    invoke("simulate", folder / "artifact", "--accelerator", "wearable", "--out", folder / "simulation")
     report = invoke("verify", folder / "artifact", bundle, "--simulation", folder / "simulation")
     assert report["oracle_bit_identical"] is True
     assert report["code_mismatches"] == 0

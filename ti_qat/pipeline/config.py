@@ -57,7 +57,7 @@ class Student(Section):
 class Simulation(Section):
     """Options of `ti-qat simulate`; `accelerator`: a preset's name or a file beside the configuration."""
 
-    accelerator: str = "edge"
+    accelerator: str = "wearable"
     limit: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -155,7 +155,7 @@ def _deployment(name: str, model: TrainedModel) -> str:
     return (
         "## Simulate and deploy\n\n```\n"
         f"ti-qat export {name} --data DATA --out artifact\n"
-        "ti-qat simulate artifact --accelerator edge --out simulation\n"
+        "ti-qat simulate artifact --accelerator wearable --out simulation\n"
         "ti-qat pack artifact --out bundle\n```\n\n"
         "`export` needs the rows of the evaluation split in DATA; `simulate` runs them through a ternary accelerator,\n"
         "bit by bit; `pack` makes a bundle for inference on a CPU at 2 bits a weight, without torch."

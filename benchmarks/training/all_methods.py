@@ -10,13 +10,13 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import click
 
+from benchmarks.verbs import verb
 from deploy.runtime.machine import machine
 from ti_qat.method.schedules import Method
 
@@ -33,15 +33,6 @@ metric = "f1"
 """
 SIMULATED_ROWS = 64
 STSB_COLUMNS = ("index", *(f"unused{i}" for i in range(6)), "sentence1", "sentence2", "score")
-
-
-def verb(*arguments: object) -> dict[str, object]:
-    """Run a verb of ti-qat in a process of its own; return its JSON."""
-    argv = [sys.executable, "-m", "ti_qat", *map(str, arguments)]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise click.ClickException(f"{shlex.join(argv)}: exit {done.returncode}: {done.stderr[-500:]}")
-    return json.loads(done.stdout)
 
 
 def pairs_of_mrpc(glue: Path, split: str) -> list[tuple[str, str, str]]:

@@ -11,11 +11,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hwsim.config import Accelerator, preset_names, read_accelerator
+from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
+from hwsim.estimate import Estimate
 from hwsim.reporting import report as reporting
-from hwsim.simulate import SIMULATION_FILE, Profile, Simulation, write_simulation
+from hwsim.simulate import SIMULATION_FILE, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
 from hwsim.simulate import simulate as run_simulation
 from ti_qat.artifact import io
@@ -86,12 +87,28 @@ def simulate(artifact: Path, accelerator: str, profile: str, limit: int | None, 
         f"{report.metric} {report.score:.4f} on {report.rows} rows, "
         f"{agreement_line(report.label_agreement, report.logits_max_abs_difference)}\n"
         f"{report.accelerator.name}: {report.cycles_per_inference:,.0f} cycles, {report.latency_ms:.3f} ms, "
-        f"{report.energy_pj_per_inference / 1e6:.2f} uJ an inference, {report.overflow_events} overflows\n"
+        f"{report.overflow_events} overflows\n"
+        f"{_energy_line(report.estimate)}\n"
         f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "
         f"activations at most {memory.activation_peak_bytes:,} bytes"
     )
     if report.fixed is not None:
         click.echo(_fixed_line(report.fixed))
+
+
+def _energy_line(cost: Estimate) -> str:
+    """Return energy, power, efficiency, charge and area in words, with the ends of the band."""
+    band, figures = cost.energy_band, cost.efficiency
+    parts = [
+        f"{band.nominal_pj / 1e6:,.2f} uJ an inference ({band.low_pj / 1e6:,.2f} to {band.high_pj / 1e6:,.2f})",
+        f"{figures.average_power_w.nominal * 1e3:,.3g} mW",
+        f"{figures.tops_per_w.nominal:.3g} TOPS/W ({figures.tops_per_w.low:.3g} to {figures.tops_per_w.high:.3g})",
+    ]
+    if figures.inferences_per_charge is not None:
+        parts.append(f"{figures.inferences_per_charge.nominal:,.0f} inferences a charge")
+    if cost.area_mm2:
+        parts.append(f"{sum(cost.area_mm2.values()):.3g} mm2")
+    return ", ".join(parts)
 
 
 def _fixed_line(found: FixedFindings) -> str:

@@ -38,10 +38,33 @@ class Overflow(StrEnum):
     WRAP = "wrap"
 
 
+class Profile(StrEnum):
+    """Arithmetic of the datapath: the deployed one, bit for bit, or integers alone."""
+
+    EXACT = "exact"
+    FIXED = "fixed"
+
+
+class Battery(BaseModel):
+    """What the accelerator runs from: `usable_fraction` of its charge, at its mean voltage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    capacity_mah: Annotated[float, Field(gt=0, le=1e7)]
+    voltage_v: Annotated[float, Field(gt=0, le=1e3)]
+    usable_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @property
+    def energy_j(self) -> float:
+        """Joules of one charge."""
+        return self.capacity_mah * 3.6 * self.voltage_v * self.usable_fraction
+
+
 class Accelerator(BaseModel):
     """One design point. Required is what has no default; `fixed` are the widths of the fixed profile.
 
-    Without a number of banks a buffer has as many as never hold the array or the lanes up.
+    Without a number of banks a buffer has as many as never hold the array or the lanes up. `energy_tables` are names
+    of tables of the package, and paths, which end in .toml.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -66,6 +89,7 @@ class Accelerator(BaseModel):
     bank_bytes: Annotated[int, Field(ge=1, le=256)] = 8
     energy_tables: tuple[str, ...] = Field(min_length=1)
     fixed: FixedWidths = FixedWidths()
+    battery: Battery | None = None
 
     @model_validator(mode="after")
     def _two_tiles_fit(self) -> Self:
@@ -86,6 +110,10 @@ class Accelerator(BaseModel):
         """What the activation buffer's ports move in a cycle, read and written together."""
         return (self.activation_buffer_banks or inf) * self.bank_ports * self.bank_bytes
 
+    def widths_of(self, profile: Profile) -> FixedWidths | None:
+        """Widths of the integer units, or None in the profile without them."""
+        return self.fixed if profile is Profile.FIXED else None
+
     @property
     def accumulator_bytes(self) -> int:
         """Bytes of a partial sum in the activation buffer."""
@@ -103,9 +131,15 @@ def preset_names() -> tuple[str, ...]:
 
 
 def read_accelerator(name_or_file: str) -> Accelerator:
-    """Read a preset by name, or a file whose name ends in .toml. Raises SimulatorError."""
+    """Read a preset by name, or a file whose name ends in .toml, with paths in it from its own folder on.
+
+    Raises SimulatorError.
+    """
     if name_or_file.endswith(".toml"):
-        return parse_toml(Path(name_or_file), Accelerator)
+        file = Path(name_or_file)
+        read = parse_toml(file, Accelerator)
+        tables = [str(file.parent / name) if name.endswith(".toml") else name for name in read.energy_tables]
+        return read.model_copy(update={"energy_tables": tuple(tables)})
     if name_or_file not in preset_names():
         expected = f"a .toml file or one of {', '.join(preset_names())}"
         raise SimulatorError("accelerator", "name", expected=expected, found=repr(name_or_file))

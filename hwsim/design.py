@@ -6,11 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
 from hwsim.energy import prices as energy
+from hwsim.energy.area import area_mm2
+from hwsim.energy.bands import energy_range_pj
 from hwsim.errors import SimulatorError
 from hwsim.schedule.execution import Inference, PlannedOperation, Schedule, plan_inference, schedule
 from hwsim.units.actions import Action
+from hwsim.widths import FixedWidths
 from ti_qat.artifact.encoder import OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 
@@ -34,7 +37,10 @@ BERT_BASE = EncoderShape(
 
 @dataclass(frozen=True)
 class DesignPoint:
-    """What one inference costs: the figures of hwsim.estimate for a sentence of that length."""
+    """What one inference costs: the figures of hwsim.estimate for a sentence of that length.
+
+    `area_mm2` is None where the energy tables give no areas.
+    """
 
     cycles: int
     compute_cycles: int
@@ -43,8 +49,11 @@ class DesignPoint:
     weight_buffer_bytes: int
     activation_buffer_bytes: int
     energy_pj: float
+    energy_low_pj: float
+    energy_high_pj: float
     energy_pj_by_level: dict[str, float]
     latency_ms: float
+    area_mm2: float | None
     weights_resident: bool
     activations_fit: bool
 
@@ -55,8 +64,9 @@ def evaluate_design(
     tokens: int,
     nonzero_fraction: float,
     quantization: Quantization = STATIC_SCALES,
+    profile: Profile = Profile.EXACT,
 ) -> DesignPoint:
-    """Return cycles, bytes and energy of a sentence of `tokens` tokens.
+    """Return cycles, bytes, energy and area of a sentence of `tokens` tokens.
 
     `nonzero_fraction` of every linear's ternary weights are taken to be nonzero; the buffers' bytes are
     read and written ones together. The same model as `ti-qat simulate`, in milliseconds.
@@ -66,11 +76,14 @@ def evaluate_design(
         raise SimulatorError("design", "nonzero_fraction", expected="0 to 1", found=str(nonzero_fraction))
     if not 1 <= tokens <= shape.positions:
         raise SimulatorError("design", "tokens", expected=f"1 to {shape.positions}", found=str(tokens))
-    inference = _inference(shape, quantization, tokens, nonzero_fraction)
+    inference = _inference(shape, quantization, tokens, nonzero_fraction, accelerator.widths_of(profile))
     planned, placement = plan_inference(inference, accelerator)
     run = schedule(planned, accelerator, keep_transfers=False)
     actions = _actions(planned, run, accelerator)
-    spent = energy.energy_by_level_pj(actions, energy.prices(accelerator))
+    price = energy.prices(accelerator)
+    spent = energy.energy_by_level_pj(actions, price)
+    low_pj, high_pj = energy_range_pj(actions, price)
+    areas = area_mm2(accelerator, profile)
     moved = [operation.moved for operation in planned]
     return DesignPoint(
         cycles=run.cycles,
@@ -80,8 +93,11 @@ def evaluate_design(
         weight_buffer_bytes=sum(m.weight_buffer_read + m.weight_buffer_write for m in moved),
         activation_buffer_bytes=sum(m.activation_buffer_read + m.activation_buffer_write for m in moved),
         energy_pj=sum(spent.values()),
+        energy_low_pj=low_pj,
+        energy_high_pj=high_pj,
         energy_pj_by_level={level.value: picojoules for level, picojoules in spent.items()},
         latency_ms=run.cycles / accelerator.clock_hz * 1e3,
+        area_mm2=sum(areas.values()) if areas else None,
         weights_resident=inference.stationary_bytes <= accelerator.weight_buffer_bytes,
         activations_fit=not placement.in_dram,
     )
@@ -105,7 +121,9 @@ def _actions(planned: tuple[PlannedOperation, ...], run: Schedule, accelerator: 
 
 
 @lru_cache(maxsize=64)
-def _inference(shape: EncoderShape, quantization: Quantization, tokens: int, nonzero_fraction: float) -> Inference:
+def _inference(
+    shape: EncoderShape, quantization: Quantization, tokens: int, nonzero_fraction: float, fixed: FixedWidths | None
+) -> Inference:
     """Describe a sentence once for all accelerators."""
     encoder = build_encoder(shape, quantization)
     weights = {
@@ -113,4 +131,5 @@ def _inference(shape: EncoderShape, quantization: Quantization, tokens: int, non
         for op in encoder.of_kind(OpKind.TERNARY_LINEAR)
         for n, k in (encoder.parameters[op.inputs["weight_codes"]].shape,)
     }
-    return Inference.of(encoder, tokens, {name: round(nonzero_fraction * count) for name, count in weights.items()})
+    nonzero = {name: round(nonzero_fraction * count) for name, count in weights.items()}
+    return Inference.of(encoder, tokens, nonzero, fixed)

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
+from hwsim.energy import area, bands
+from hwsim.energy import efficiency as figures
 from hwsim.energy import prices as energy
-from hwsim.schedule import memory, pipeline, placement, tiling, tiling_search, timing
+from hwsim.energy.area import area_mm2
+from hwsim.energy.bands import EnergyBand, energy_band
+from hwsim.energy.efficiency import Efficiency, efficiency
+from hwsim.schedule import fixed_profile, memory, pipeline, placement, tiling, tiling_search, timing
 from hwsim.schedule.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
 from hwsim.schedule.footprint import Memory, footprint
 from hwsim.units.actions import Action
@@ -22,7 +27,11 @@ ASSUMPTIONS = (
     *pipeline.ASSUMPTIONS,
     *placement.ASSUMPTIONS,
     *memory.ASSUMPTIONS,
+    *fixed_profile.ASSUMPTIONS,
     *energy.ASSUMPTIONS,
+    *bands.ASSUMPTIONS,
+    *area.ASSUMPTIONS,
+    *figures.ASSUMPTIONS,
 )
 
 
@@ -64,10 +73,14 @@ class Timeline(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What an average inference over the given sentence lengths costs on an accelerator."""
+    """What an average inference over the given sentence lengths costs on an accelerator.
+
+    `area_mm2` by component is empty where the energy tables give no areas.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: Profile
     cycles_per_inference: float
     compute_cycles_per_inference: float
     buffer_stall_cycles_per_inference: float
@@ -76,6 +89,9 @@ class Estimate(BaseModel):
     longest_latency_ms: float
     array_utilisation: float
     energy_pj_per_inference: float
+    energy_band: EnergyBand
+    efficiency: Efficiency
+    area_mm2: dict[str, float]
     macs_per_inference: dict[str, float]
     cycles: Split
     energy_pj: Split
@@ -129,17 +145,22 @@ class _Sums:
 
 
 def estimate(
-    encoder: Encoder, accelerator: Accelerator, lengths: Iterable[int], nonzero: Mapping[str, int]
+    encoder: Encoder,
+    accelerator: Accelerator,
+    lengths: Iterable[int],
+    nonzero: Mapping[str, int],
+    profile: Profile = Profile.EXACT,
 ) -> Estimate:
     """Return the cost of an average inference over sentences of the given `lengths` (tokens).
 
-    `nonzero` as from hwsim.schedule.workload.nonzero_weights. Raises SimulatorError where a price is missing.
+    `nonzero` as from hwsim.schedule.workload.nonzero_weights. Raises SimulatorError where a price is missing or
+    the encoder has no form in the profile.
     """
     price = energy.prices(accelerator)
     histogram = Counter(int(length) for length in lengths)
     sums = _Sums()
     for tokens, sentences in sorted(histogram.items()):
-        inference = Inference.of(encoder, tokens, nonzero)
+        inference = Inference.of(encoder, tokens, nonzero, accelerator.widths_of(profile))
         planned, placed = plan_inference(inference, accelerator)
         run = schedule(planned, accelerator)
         for operation, taken in zip(planned, run.operations, strict=True):
@@ -150,10 +171,13 @@ def estimate(
     # The last one was the longest.
     traffic = {name: value / histogram.total() for name, value in sums.traffic.items()}
     described = footprint(inference, accelerator, planned, placed, traffic)
-    return _summarise(accelerator, sums, histogram.total(), described, _timeline(tokens, planned, run))
+    longest = _timeline(tokens, planned, run)
+    return _summarise(accelerator, profile, sums, histogram.total(), described, longest)
 
 
-def _summarise(accelerator: Accelerator, sums: _Sums, count: int, described: Memory, longest: Timeline) -> Estimate:
+def _summarise(
+    accelerator: Accelerator, profile: Profile, sums: _Sums, count: int, described: Memory, longest: Timeline
+) -> Estimate:
     def mean(totals: Mapping[str, float]) -> dict[str, float]:
         return {name: value / count for name, value in totals.items()}
 
@@ -161,19 +185,26 @@ def _summarise(accelerator: Accelerator, sums: _Sums, count: int, described: Mem
     cycles = sum(levels.values())
     energy_split = Split(**{f"by_{way}": mean(totals) for way, totals in sums.energy_pj.items()})
     macs = mean(sums.macs)
+    actions = mean(sums.actions)
+    band = energy_band({Action(name): number for name, number in actions.items()}, energy.prices(accelerator))
+    latency_ms = cycles / accelerator.clock_hz * 1e3
     return Estimate(
+        profile=profile,
         cycles_per_inference=cycles,
         compute_cycles_per_inference=levels["compute"],
         buffer_stall_cycles_per_inference=levels["buffer_stall"],
         dram_stall_cycles_per_inference=levels["dram_bandwidth_stall"] + levels["dram_latency_stall"],
-        latency_ms=cycles / accelerator.clock_hz * 1e3,
+        latency_ms=latency_ms,
         longest_latency_ms=longest.operations[-1].end_cycle / accelerator.clock_hz * 1e3,
         array_utilisation=sum(macs.values()) / (cycles * accelerator.array_rows * accelerator.array_columns),
         energy_pj_per_inference=sum(energy_split.by_level.values()),
+        energy_band=band,
+        efficiency=efficiency(band, macs, latency_ms, accelerator.battery),
+        area_mm2=area_mm2(accelerator, profile),
         macs_per_inference=macs,
         cycles=Split(**{f"by_{way}": mean(totals) for way, totals in sums.cycles.items()}),
         energy_pj=energy_split,
-        actions_per_inference=mean(sums.actions),
+        actions_per_inference=actions,
         memory=described,
         accelerator_peak_bytes=described.parameter_bytes + described.activation_peak_bytes,
         timeline=longest,

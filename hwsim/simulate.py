@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import save_file
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
 from hwsim.datapath.batches import equal_length_batches, graph_inputs
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed_simulation import FixedFindings, FixedRun
@@ -44,13 +43,6 @@ Progress = Callable[[int], None]
 
 SIMULATION_FILE, LOGITS_FILE, CODES_FILE = "simulation.json", "logits.safetensors", "codes.safetensors"
 _QUANTIZERS = (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN)
-
-
-class Profile(StrEnum):
-    """Arithmetic of the datapath: the deployed one, bit for bit, or integers alone."""
-
-    EXACT = "exact"
-    FIXED = "fixed"
 
 
 class Simulation(BaseModel):
@@ -115,8 +107,9 @@ def simulate(
     if rows < 1:
         raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
     nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
-    cost = estimate(artifact.encoder, accelerator, artifact.evaluation.lengths[:rows].tolist(), nonzero)
     fixed = FixedRun.prepare(artifact, accelerator, rows) if profile is Profile.FIXED else None
+    lengths = artifact.evaluation.lengths[:rows].tolist()
+    cost = estimate(artifact.encoder, accelerator, lengths, nonzero, profile)
     values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed)
     findings = fixed.findings(values.logits) if fixed is not None else None
     zero_weight_fraction = 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights

@@ -17,14 +17,13 @@ import numpy as np
 
 from hwsim.errors import SimulatorError
 from hwsim.fixed_point import Multiplier, fixed_codes, fraction_bits_for, normalized_multiplier
+from hwsim.schedule.fixed_profile import activation_bits, require_static_scales
 from hwsim.units import integer_layer_norm, integer_softmax
 from hwsim.widths import FixedWidths
 from ti_qat.artifact.encoder import Encoder, Operation, OpKind, Tensor
 
 Array = np.ndarray[Any, Any]
 
-# What the residual stream carries, in `residual_bits`; every other wide activation has `activation_bits`.
-_RESIDUAL_KINDS = (OpKind.EMBEDDING, OpKind.RESIDUAL_ADD, OpKind.LAYER_NORM)
 _UNIT_RANGE_KINDS = (OpKind.SOFTMAX, OpKind.TANH)  # at most 1 by definition: nothing to calibrate
 _WIDEST_BITS = 60
 
@@ -50,21 +49,9 @@ def activation_formats(encoder: Encoder, largest: Mapping[str, float], widths: F
         elif op.kind in _UNIT_RANGE_KINDS:
             formats[name] = widths.activation_bits - 2
         else:
-            bits = widths.residual_bits if op.kind in _RESIDUAL_KINDS else widths.activation_bits
+            bits = activation_bits(op.kind, widths)
             formats[name] = fraction_bits_for(largest[name] * 2.0**widths.calibration_margin_bits, bits)
     return formats
-
-
-def require_static_scales(source: Path | str, encoder: Encoder) -> None:
-    """Raise SimulatorError, naming the artifact, where an operation has no integer form."""
-    refused = [op for op in encoder.operations if op.kind in REFUSED]
-    if refused:
-        raise SimulatorError(
-            source,
-            f"quantization.activations ({refused[0].name})",
-            expected="static scales for the fixed profile",
-            found="dynamic_per_token, whose scales are divisions of real numbers at run time",
-        )
 
 
 def lower(
@@ -238,4 +225,3 @@ LOWERINGS: Mapping[OpKind, Callable[[_Lowering, Operation], Lowered]] = {
     OpKind.TANH: _formats_of("x"),
     OpKind.CLASSIFIER: _classifier,
 }
-REFUSED = frozenset({OpKind.QUANTIZE_PER_TOKEN})

@@ -18,9 +18,9 @@ from hwsim.datapath.calibration import largest_magnitudes
 from hwsim.datapath.comparison import QuantizationNoise
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed import FixedDatapath
-from hwsim.datapath.fixed_program import FixedProgram, lower, require_static_scales
-from hwsim.energy.fixed_actions import integer_unit_energy_pj
+from hwsim.datapath.fixed_program import FixedProgram, lower
 from hwsim.fixed_point import real_values
+from hwsim.schedule.fixed_profile import require_static_scales
 from ti_qat.artifact.encoder import Observer, Operation, execute
 from ti_qat.artifact.evaluation import largest_difference, predictions, score
 from ti_qat.artifact.io import Artifact
@@ -33,8 +33,6 @@ class FixedFindings(BaseModel):
 
     `label_flips` (None for a regression): rows with another label than the exact profile's. A figure of dB
     is None where the two are equal. `needed_accumulator_bits`: smallest width without an overflow, by product.
-    `unit_energy_pj_per_inference`: of the integer units and output stages, by kind, in place of the float32
-    ones that the estimate counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +47,6 @@ class FixedFindings(BaseModel):
     saturated_values: int
     saturated_values_by_operation: dict[str, int]
     needed_accumulator_bits: dict[str, int]
-    unit_energy_pj_per_inference: dict[str, float]
 
 
 @dataclass
@@ -132,7 +129,4 @@ class FixedRun:
             saturated_values=self.saturations.total(),
             saturated_values_by_operation=dict(sorted(self.saturations.items())),
             needed_accumulator_bits=self.widths.needed_bits,
-            unit_energy_pj_per_inference=integer_unit_energy_pj(
-                self.artifact.encoder, self.accelerator, self.artifact.evaluation.lengths[: len(logits)]
-            ),
         )

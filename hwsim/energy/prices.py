@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import cache
-from math import ceil
-from pathlib import Path
-from typing import Annotated, Literal
+from functools import lru_cache
+from types import MappingProxyType
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from hwsim.config import Accelerator, Dataflow, parse_toml
+from hwsim.config import Accelerator, Dataflow
+from hwsim.energy.bands import Price, spreads_of
+from hwsim.energy.tables import Row, Table, modified_ns, read_tables
 from hwsim.errors import SimulatorError
 from hwsim.schedule.memory import TERNARY_BITS, Traffic
 from hwsim.schedule.workload import Unit, Work
 from hwsim.units.actions import Action
 
-_TABLES = Path(__file__).parents[1] / "tables"
 ASSUMPTIONS = (
-    "Energy is dynamic energy of counted actions plus SRAM leakage; clock tree, wires, glitches, logic leakage, "
-    "control and DRAM refresh are left out, so it is a floor.",
-    "Elements of the array without work are clock-gated; operands that move through it pay for a register a bit.",
-    "A buffer is built of the smallest tabulated macro that holds it, or of several of the largest.",
+    "Energy is dynamic energy of counted actions plus SRAM leakage; logic leakage, control and DRAM refresh are left "
+    "out, and clock tree, wires and glitches are in the band alone, so the tables' figure is a floor.",
+    "Elements of the array without work are clock-gated; an element whose weight is zero is not, and pays for its "
+    "clock. Operands that move through the array pay for a register a bit.",
+    "A buffer reads and writes as the smallest tabulated macro that holds it does, or as the largest; it leaks in "
+    "proportion to its size.",
+    "A look-up table reads as the smallest tabulated macro does, though it is smaller.",
     "A float32 divide counts as 5 multiplications and 2 additions, a square root as 7 and 2 (Newton-Raphson); "
     "comparing, rounding and converting as one 32-bit integer addition.",
 )
@@ -62,86 +61,90 @@ _LEVELS: Mapping[Action, Level] = {
 }
 
 
-class Row(BaseModel):
-    """One figure with its source. SRAM rows hold for a macro of `capacity_bytes`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    action: str
-    value: Annotated[float, Field(ge=0)]
-    unit: Literal["pJ", "pJ/bit", "pJ/ns"]
-    source: str = Field(min_length=1)
-    note: str
-    node_nm: int | None = None
-    capacity_bytes: int | None = None
-
-
-class _TableFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    description: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Price:
-    """Energy of one action: a row, times the number of macros that leak together."""
-
-    pj: float
-    row: Row
-
-
-def table_names() -> tuple[str, ...]:
-    """Return the names of the tables that come with the package."""
-    return tuple(sorted(file.stem for file in _TABLES.glob("*.toml")))
-
-
-def prices(accelerator: Accelerator) -> dict[Action, Price]:
+def prices(accelerator: Accelerator) -> Mapping[Action, Price]:
     """Return a price for every action from the accelerator's tables.
 
     Raises SimulatorError where a table is unknown or an action has no row or several.
     """
-    rows: list[Row] = []
-    for name in accelerator.energy_tables:
-        if name not in table_names():
-            expected = f"tables out of {', '.join(table_names())}"
-            raise SimulatorError(accelerator.name, "energy_tables", expected=expected, found=repr(name))
-        rows += _rows(name)
+    names = accelerator.energy_tables
+    return _prices(
+        names,
+        modified_ns(names),
+        accelerator.name,
+        accelerator.weight_buffer_bytes,
+        accelerator.activation_buffer_bytes,
+        accelerator.accumulator_bits,
+    )
+
+
+@lru_cache(maxsize=256)
+def _prices(
+    names: tuple[str, ...],
+    _modified_ns: tuple[int, ...],
+    accelerator: str,
+    weight_buffer_bytes: int,
+    activation_buffer_bytes: int,
+    accumulator_bits: int,
+) -> Mapping[Action, Price]:
+    offered = Offer(accelerator, read_tables(names, accelerator))
     found = {}
     for action in Action:
-        level = _LEVELS[action]
         name = action.value.removesuffix("_bit").removesuffix("_ns")
-        if level in {Level.ARRAY, Level.VECTOR_UNITS}:
-            found[action] = _only(rows, action.value, accelerator)
-        elif level is Level.DRAM:
-            found[action] = _only(rows, name, accelerator)
+        kind, _, what = name.partition("_buffer_")
+        if action is Action.TABLE_READ_BIT:
+            table, row = offered.macro("sram_read", 0)
+            pj = row.value
+        elif what:
+            size = weight_buffer_bytes if kind == "weight" else activation_buffer_bytes
+            table, row = offered.macro(f"sram_{what}", size)
+            pj = row.value * (macro_share(row, size) if what == "leakage" else 1)
         else:
-            kind, _, what = name.partition("_buffer_")
-            size = accelerator.weight_buffer_bytes if kind == "weight" else accelerator.activation_buffer_bytes
-            found[action] = _macro(rows, f"sram_{what}", size, accelerator)
-    return found
+            table, row = offered.only(name if _LEVELS[action] is Level.DRAM else action.value)
+            pj = row.at_width(accumulator_bits)
+        found[action] = Price(pj, row, tuple(spreads_of(table, row.action)))
+    return MappingProxyType(found)
 
 
-@cache
-def _rows(table: str) -> tuple[Row, ...]:
-    return parse_toml(_TABLES / f"{table}.toml", _TableFile).rows
+def macro_share(row: Row, size_bytes: int) -> float:
+    """Return how many of a row's macros a buffer's leakage and area are those of; one at least."""
+    return max(1.0, size_bytes / row.capacity_bytes) if row.capacity_bytes else 1.0
 
 
-def _only(rows: list[Row], name: str, accelerator: Accelerator) -> Price:
-    matches = [row for row in rows if row.action == name]
-    if len(matches) != 1:
-        raise SimulatorError(accelerator.name, "energy_tables", expected=f"one row {name}", found=f"{len(matches)}")
-    return Price(matches[0].value, matches[0])
+class Offer:
+    """The rows of an accelerator's tables; a user's own take the place of the package's of the same action."""
 
+    def __init__(self, accelerator: str, tables: Sequence[Table], *, areas: bool = False) -> None:
+        self._accelerator = accelerator
+        self._rows: dict[str, list[tuple[Table, Row]]] = defaultdict(list)
+        for table in tables:
+            for row in table.areas if areas else table.rows:
+                self._rows[row.action].append((table, row))
 
-def _macro(rows: list[Row], name: str, size_bytes: int, accelerator: Accelerator) -> Price:
-    macros = {row.capacity_bytes: row for row in rows if row.action == name and row.capacity_bytes}
-    if not macros:
-        raise SimulatorError(accelerator.name, "energy_tables", expected=f"rows {name} with capacities", found="none")
-    capacity = min((c for c in macros if c >= size_bytes), default=max(macros))
-    row = macros[capacity]
-    # Only one macro of several is read at a time; all of them leak.
-    return Price(row.value * (ceil(size_bytes / capacity) if name == "sram_leakage" else 1), row)
+    def has(self, action: str) -> bool:
+        """Return whether there is a row of an action."""
+        return action in self._rows
+
+    def only(self, action: str) -> tuple[Table, Row]:
+        """Return the one row of an action. Raises SimulatorError."""
+        matches = self._offered(action)
+        if len(matches) != 1:
+            raise self._error(f"one row {action}", f"{len(matches)}")
+        return matches[0]
+
+    def macro(self, action: str, size_bytes: int) -> tuple[Table, Row]:
+        """Return the row of the smallest macro that holds `size_bytes`, or of the largest. Raises SimulatorError."""
+        offered = [(row.capacity_bytes, table, row) for table, row in self._offered(action) if row.capacity_bytes]
+        macros = {capacity: (table, row) for capacity, table, row in offered}
+        if len({table.name for _, table, _ in offered}) != 1 or len(macros) < len(offered):
+            raise self._error(f"rows {action} of one table, one for each capacity", f"{len(offered)} rows")
+        return macros[min((capacity for capacity in macros if capacity >= size_bytes), default=max(macros))]
+
+    def _offered(self, action: str) -> list[tuple[Table, Row]]:
+        rows = self._rows.get(action, [])
+        return [(table, row) for table, row in rows if table.own] or rows
+
+    def _error(self, expected: str, found: str) -> SimulatorError:
+        return SimulatorError(self._accelerator, "energy_tables", expected=expected, found=found)
 
 
 def counted_actions(step: Work, moved: Traffic, cycles: int, accelerator: Accelerator) -> dict[Action, float]:

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Self
 
 from hwsim.config import Accelerator
+from hwsim.schedule.fixed_profile import require_static_scales, with_integer_activations
 from hwsim.schedule.memory import TERNARY_BITS, Demand, Traffic, demand, stationary_bytes, traffic
 from hwsim.schedule.pipeline import Pipeline, Repeat, Tile, Transfer, total
 from hwsim.schedule.placement import Activations, Placement, activations_of, place
@@ -15,6 +16,7 @@ from hwsim.schedule.tiling import Product, partial_sum_bytes, representatives, s
 from hwsim.schedule.tiling_search import best_plan
 from hwsim.schedule.timing import port_cycles, vector_cycles
 from hwsim.schedule.workload import Work, workload
+from hwsim.widths import FixedWidths
 from ti_qat.artifact.encoder import Encoder, Gemm, OpKind
 
 Body = tuple[Tile | Repeat, ...]
@@ -32,9 +34,16 @@ class Inference:
     stationary_bytes: int
 
     @classmethod
-    def of(cls, encoder: Encoder, tokens: int, nonzero: Mapping[str, int]) -> Self:
-        """Describe a sentence of `tokens` tokens; `nonzero` as from hwsim.schedule.workload.nonzero_weights."""
-        work = workload(encoder, tokens, nonzero)
+    def of(cls, encoder: Encoder, tokens: int, nonzero: Mapping[str, int], fixed: FixedWidths | None = None) -> Self:
+        """Describe a sentence of `tokens` tokens; `nonzero` as from hwsim.schedule.workload.nonzero_weights.
+
+        In the exact profile, or in the fixed one of the widths `fixed`. Raises SimulatorError where the encoder has
+        no integer form.
+        """
+        if fixed is not None:
+            require_static_scales("encoder", encoder)
+            encoder = with_integer_activations(encoder, fixed)
+        work = workload(encoder, tokens, nonzero, fixed)
         demands = tuple(demand(encoder, step, tokens) for step in work)
         return cls(encoder, tokens, work, demands, activations_of(encoder, tokens), stationary_bytes(encoder))
 

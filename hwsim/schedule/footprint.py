@@ -26,6 +26,7 @@ class TensorClass(StrEnum):
     WEIGHT_TILES = "weight_tiles"
     INT8_ACTIVATIONS = "int8_activations"
     FLOAT32_ACTIVATIONS = "float32_activations"
+    FIXED_POINT_ACTIVATIONS = "fixed_point_activations"
     INT32_INPUTS = "int32_inputs"
     STAGING = "partial_sums_and_staging"
 
@@ -33,7 +34,8 @@ class TensorClass(StrEnum):
 _ACTIVATIONS = {
     "int8": TensorClass.INT8_ACTIVATIONS,
     "float32": TensorClass.FLOAT32_ACTIVATIONS,
-    "int32": TensorClass.INT32_INPUTS,
+    "int16": TensorClass.FIXED_POINT_ACTIVATIONS,
+    "int32": TensorClass.FIXED_POINT_ACTIVATIONS,
 }
 Level = dict[str, int]
 
@@ -159,13 +161,17 @@ def _weight_tiles(planned: Iterable[PlannedOperation]) -> int:
 
 def _activation_levels(inference: Inference, placement: Placement) -> tuple[Level, Level]:
     """Return the classes in the activation buffer and in DRAM, each when it is fullest."""
-    tensors, lives = inference.encoder.activations, inference.activations.lives
+    encoder, lives = inference.encoder, inference.activations.lives
+
+    def kind(name: str) -> str:
+        given = name in encoder.graph_inputs
+        return (TensorClass.INT32_INPUTS if given else _ACTIVATIONS[encoder.activations[name].dtype]).value
 
     def at(index: int, bytes_of: Mapping[str, int]) -> Counter[str]:
         held: Counter[str] = Counter()
         for name, bytes_ in bytes_of.items():
             if lives[name][0] <= index <= lives[name][-1]:
-                held[_ACTIVATIONS[tensors[name].dtype].value] += bytes_
+                held[kind(name)] += bytes_
         return held
 
     kept = {name: size - placement.in_dram.get(name, 0) for name, size in inference.activations.sizes.items()}

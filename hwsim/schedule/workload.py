@@ -11,8 +11,10 @@ from math import prod
 
 import numpy as np
 
+from hwsim.schedule.fixed_profile import FIXED_ACTIONS
 from hwsim.units import embedding, gelu, int8_mac, layer_norm, quantizer, softmax, ternary_mac, vector
 from hwsim.units.actions import Actions, total
+from hwsim.widths import FixedWidths
 from ti_qat.artifact.encoder import Encoder, Gemm, Operation, OpKind, gemms
 
 
@@ -45,13 +47,16 @@ _UNITS: Mapping[OpKind, tuple[Unit, int]] = {  # and how often it passes over it
     OpKind.CLASSIFIER: (Unit.VECTOR, 1),
 }
 
-# Actions of the units beside the array, from output rows, output width and input width.
-_ACTIONS: Mapping[OpKind, Callable[[int, int, int], Actions]] = {
+# From output rows, output width and input width; of a matrix product: its output stage alone.
+EXACT_ACTIONS: Mapping[OpKind, Callable[[int, int, int], Actions]] = {
     OpKind.EMBEDDING: lambda rows, width, _: embedding.actions(rows * width),
     OpKind.LAYER_NORM: lambda rows, width, _: layer_norm.actions(rows, width),
     OpKind.QUANTIZE: lambda rows, width, _: quantizer.actions(rows * width),
     OpKind.QUANTIZE_PER_TOKEN: lambda rows, width, _: quantizer.per_token_actions(rows, width),
+    OpKind.TERNARY_LINEAR: lambda rows, width, _: ternary_mac.output_actions(rows * width),
+    OpKind.ATTENTION_SCORES: lambda rows, width, _: int8_mac.output_actions(rows * width),
     OpKind.SOFTMAX: lambda rows, width, _: softmax.actions(rows, width),
+    OpKind.ATTENTION_CONTEXT: lambda rows, width, _: int8_mac.output_actions(rows * width),
     OpKind.RESIDUAL_ADD: lambda rows, width, _: vector.residual_actions(rows * width),
     OpKind.GELU: lambda rows, width, _: gelu.gelu_actions(rows * width),
     OpKind.FIRST_TOKEN: lambda rows, width, _: total(),
@@ -87,15 +92,22 @@ def nonzero_weights(encoder: Encoder, parameters: Mapping[str, np.ndarray]) -> d
     }
 
 
-def workload(encoder: Encoder, tokens: int, nonzero: Mapping[str, int]) -> tuple[Work, ...]:
-    """Return the work of one sentence of `tokens` tokens; `nonzero` as from `nonzero_weights`."""
+def workload(
+    encoder: Encoder, tokens: int, nonzero: Mapping[str, int], fixed: FixedWidths | None = None
+) -> tuple[Work, ...]:
+    """Return the work of one sentence of `tokens` tokens; `nonzero` as from `nonzero_weights`.
+
+    In float32 units, or in integer ones of the widths `fixed`.
+    """
     products = {gemm.operation: gemm for gemm in gemms(encoder, 1, tokens)}
     found = []
     for op in encoder.operations:
         unit, passes = _UNITS[op.kind]
         gemm = products.get(op.name)
         output = activation_shape(encoder, op.outputs[0], tokens)
-        actions = _actions(op, output, gemm, nonzero, encoder, tokens)
+        inputs = activation_shape(encoder, next(iter(op.inputs.values())), tokens)[-1]
+        macs = gemm and gemm.macs
+        actions = _actions(op.kind, prod(output[:-1]), output[-1], inputs, macs, nonzero.get(op.name), fixed)
         found.append(Work(op, unit, _layer(op.name), passes, prod(output), gemm, actions))
     return tuple(found)
 
@@ -105,36 +117,29 @@ def _layer(name: str) -> str:
     return match.group() if match else name.partition(".")[0]
 
 
+def unit_actions(kind: OpKind, rows: int, width: int, input_width: int, fixed: FixedWidths | None) -> Actions:
+    """Return the actions of a unit for `rows` rows of `width` values; of a matrix product, its output stage's.
+
+    In float32, or in integers of the widths `fixed`.
+    """
+    if fixed is None:
+        return EXACT_ACTIONS[kind](rows, width, input_width)
+    return FIXED_ACTIONS[kind](rows, width, input_width, fixed)
+
+
+@lru_cache(maxsize=4096)  # layers repeat each other, and what this returns is only read
 def _actions(
-    op: Operation,
-    output: tuple[int, ...],
-    gemm: Gemm | None,
-    nonzero: Mapping[str, int],
-    encoder: Encoder,
-    tokens: int,
+    kind: OpKind,
+    rows: int,
+    width: int,
+    input_width: int,
+    macs: int | None,
+    nonzero_weights: int | None,
+    fixed: FixedWidths | None,
 ) -> Actions:
-    elements, width = prod(output), output[-1]
-    if gemm is None:
-        source = activation_shape(encoder, next(iter(op.inputs.values())), tokens)
-        return _unit_actions(op.kind, elements // width, width, source[-1])
-    if op.kind is OpKind.TERNARY_LINEAR:
-        return _ternary_actions(gemm.m, nonzero[op.name], gemm.k * gemm.n - nonzero[op.name], elements)
-    return _int8_actions(gemm.macs, elements)
-
-
-# Layers repeat each other, and what these return is only read.
-
-
-@lru_cache(maxsize=4096)
-def _unit_actions(kind: OpKind, rows: int, width: int, input_width: int) -> Actions:
-    return _ACTIONS[kind](rows, width, input_width)
-
-
-@lru_cache(maxsize=4096)
-def _ternary_actions(m: int, nonzero: int, zero: int, elements: int) -> Actions:
-    return total(ternary_mac.mac_actions(m, nonzero, zero), ternary_mac.output_actions(elements))
-
-
-@lru_cache(maxsize=4096)
-def _int8_actions(macs: int, elements: int) -> Actions:
-    return total(int8_mac.mac_actions(macs), int8_mac.output_actions(elements))
+    beside = unit_actions(kind, rows, width, input_width, fixed)
+    if macs is None:
+        return beside
+    if nonzero_weights is None:
+        return total(int8_mac.mac_actions(macs), beside)
+    return total(ternary_mac.mac_actions(rows, nonzero_weights, macs // rows - nonzero_weights), beside)

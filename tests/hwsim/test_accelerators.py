@@ -36,7 +36,7 @@ def test_one_is_described_field_by_field(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("array_rows = 16", "array_rows = 0", "mine.toml: array_rows: "),
-        ('"dram_lpddr4"', '"dram_none"', "wearable: energy_tables: expected tables out of "),
+        ('"dram_lpddr4"', '"dram_none"', "wearable: energy_tables: expected a .toml file or tables out of "),
         (', "dram_lpddr4"', "", "wearable: energy_tables: expected one row dram_read, found 0"),
     ],
 )

@@ -27,6 +27,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("deploy.inspection:inspect", "Describe an artifact or a bundle."),
     "simulate": ("hwsim.cli:simulate", "Run an artifact through a ternary accelerator, bit by bit."),
     "accelerators": ("hwsim.cli:accelerators", "List the accelerators, or check and describe one."),
+    "import-energy": ("hwsim.energy.cli:import_energy", "Make an energy table of Accelergy's reference tables."),
     "pack": ("deploy.cli:pack", "Pack an artifact to 2 bits a weight as an ONNX bundle."),
     "verify": ("deploy.cli:verify", "Hold a bundle against its artifact on the whole evaluation split."),
     "predict": ("deploy.runtime.cli:predict", "Classify texts with a bundle."),

@@ -32,7 +32,10 @@ _LANE_KINDS = tuple(kind for kind in FIXED_ACTIONS if kind not in {*_PRODUCT_KIN
 _ROW = 1 << 20  # elements of a row so long that what happens once a row vanishes
 _ELEMENT: Counter[str] = Counter({"int8_mac": 1, "ternary_product": 1, "operand_register_bit": 8 + 8})
 _ENTRY_BITS = 24
+_ARITHMETIC = (Action.FLOAT32_ADD, Action.FLOAT32_MULTIPLY, Action.WORD_OPERATION, Action.INT32_MULTIPLY)
 _MM2 = {"um2": 1e-6, "mm2": 1.0}
+# What tables give the area of, and in which units.
+CIRCUITS: Mapping[str, tuple[str, ...]] = dict.fromkeys((*_ELEMENT, *_ARITHMETIC, "sram"), tuple(_MM2))
 
 
 def area_mm2(accelerator: Accelerator, profile: Profile = Profile.EXACT) -> dict[str, float]:
@@ -71,7 +74,7 @@ def area_mm2(accelerator: Accelerator, profile: Profile = Profile.EXACT) -> dict
 
 @lru_cache(maxsize=256)
 def _areas(names: tuple[str, ...], _modified_ns: tuple[int, ...], accelerator: str) -> Offer:
-    return Offer(accelerator, read_tables(names, accelerator), areas=True)
+    return Offer(accelerator, read_tables(names, accelerator), CIRCUITS, areas=True)
 
 
 def _mm2(row: Row, accumulator_bits: int) -> float:

@@ -86,23 +86,34 @@ def _prices(
     activation_buffer_bytes: int,
     accumulator_bits: int,
 ) -> Mapping[Action, Price]:
-    offered = Offer(accelerator, read_tables(names, accelerator))
+    offered = Offer(accelerator, read_tables(names, accelerator), ENERGY_ROWS)
     found = {}
     for action in Action:
-        name = action.value.removesuffix("_bit").removesuffix("_ns")
-        kind, _, what = name.partition("_buffer_")
-        if action is Action.TABLE_READ_BIT:
-            table, row = offered.macro("sram_read", 0)
-            pj = row.value
-        elif what:
-            size = weight_buffer_bytes if kind == "weight" else activation_buffer_bytes
-            table, row = offered.macro(f"sram_{what}", size)
-            pj = row.value * (macro_share(row, size) if what == "leakage" else 1)
+        name = row_name(action)
+        if name.startswith("sram_"):
+            size = weight_buffer_bytes if action.value.startswith("weight_") else activation_buffer_bytes
+            table, row = offered.macro(name, 0 if action is Action.TABLE_READ_BIT else size)
+            pj = row.value * (macro_share(row, size) if name == "sram_leakage" else 1)
         else:
-            table, row = offered.only(name if _LEVELS[action] is Level.DRAM else action.value)
+            table, row = offered.only(name)
             pj = row.at_width(accumulator_bits)
-        found[action] = Price(pj, row, tuple(spreads_of(table, row.action)))
+        found[action] = Price(pj, row, tuple(spreads_of(table, name)))
     return MappingProxyType(found)
+
+
+def row_name(action: Action) -> str:
+    """Return the word under which tables have the figure of an action."""
+    name = action.value.removesuffix("_bit").removesuffix("_ns")
+    _, _, what = name.partition("_buffer_")
+    if what or action is Action.TABLE_READ_BIT:
+        return f"sram_{what or 'read'}"
+    return name if _LEVELS[action] is Level.DRAM else action.value
+
+
+def _unit(name: str) -> str:
+    if name == "sram_leakage":
+        return "pJ/ns"
+    return "pJ/bit" if name.startswith(("sram", "dram")) else "pJ"
 
 
 def macro_share(row: Row, size_bytes: int) -> float:
@@ -110,14 +121,25 @@ def macro_share(row: Row, size_bytes: int) -> float:
     return max(1.0, size_bytes / row.capacity_bytes) if row.capacity_bytes else 1.0
 
 
-class Offer:
-    """The rows of an accelerator's tables; a user's own take the place of the package's of the same action."""
+ENERGY_ROWS: Mapping[str, tuple[str, ...]] = {name: (_unit(name),) for name in map(row_name, Action)}
 
-    def __init__(self, accelerator: str, tables: Sequence[Table], *, areas: bool = False) -> None:
+
+class Offer:
+    """The rows of an accelerator's tables; a user's own take the place of the package's of the same action.
+
+    `known` are the words that rows may have, with the units that each comes in. Raises SimulatorError for others.
+    """
+
+    def __init__(
+        self, accelerator: str, tables: Sequence[Table], known: Mapping[str, tuple[str, ...]], *, areas: bool = False
+    ) -> None:
         self._accelerator = accelerator
         self._rows: dict[str, list[tuple[Table, Row]]] = defaultdict(list)
         for table in tables:
             for row in table.areas if areas else table.rows:
+                if row.unit not in known.get(row.action, ()):
+                    expected = "; ".join(f"{name} in {' or '.join(units)}" for name, units in known.items())
+                    raise SimulatorError(table.name, "rows", expected=expected, found=f"{row.action} in {row.unit}")
                 self._rows[row.action].append((table, row))
 
     def has(self, action: str) -> bool:

@@ -121,6 +121,13 @@ class TableFile(_Strict):
     scaled: _Scaled | None = None
     causes: tuple[Cause, ...] = ()
 
+    @model_validator(mode="after")
+    def _energies_apart_from_areas(self) -> Self:
+        misplaced = [r for r in self.rows if r.unit in _AREAS] + [r for r in self.areas if r.unit not in _AREAS]
+        if misplaced:
+            raise ValueError(f"{misplaced[0].action} in {misplaced[0].unit}: energies belong in rows, areas in areas")
+        return self
+
 
 @dataclass(frozen=True)
 class Table:

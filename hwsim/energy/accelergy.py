@@ -21,6 +21,7 @@ from hwsim.energy.tables import Capacity, Node, Positive, Row, TableFile, Text
 from hwsim.errors import SimulatorError, first_problem
 
 _MAX_FILE_BYTES = 4 << 20
+_MAX_DEPTH = 32
 _MAX_ENTRIES = 100_000  # of a table: YAML's aliases could make a short file a very long one
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Argument = int | float | str | bool
@@ -172,8 +173,7 @@ def _read(file: Path, key: str, model: type[Read]) -> Read:
         raise SimulatorError(file, "size", expected=f"at most {_MAX_FILE_BYTES} bytes", found=str(file.stat().st_size))
     try:
         text = file.read_text(encoding="utf-8")
-        if any(getattr(event, "value", None) == "<<" for event in yaml.parse(text, Loader=_LOADER)):
-            raise ValueError("a merge key, by which a short file can be an endless one")
+        _refuse_bombs(text)
         content = yaml.load(text, Loader=_LOADER)  # a safe loader: values, no objects
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise SimulatorError(file, "content", expected="YAML", found=" ".join(str(error).split())) from error
@@ -189,6 +189,17 @@ def _read(file: Path, key: str, model: type[Read]) -> Read:
         return model.model_validate(table)
     except ValidationError as error:
         raise first_problem(file, error) from error
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raise ValueError for what makes a short file of YAML take for ever: deep nesting, keys that merge others."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"nesting deeper than {_MAX_DEPTH}")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
+            raise ValueError("a key that merges others")
 
 
 def as_toml(table: TableFile) -> str:

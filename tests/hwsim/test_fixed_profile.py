@@ -6,25 +6,30 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hwsim.config import Accelerator, read_accelerator
+from hwsim.config import Accelerator, Profile, read_accelerator
 from hwsim.datapath.batches import equal_length_batches, graph_inputs
 from hwsim.datapath.calibration import largest_magnitudes
 from hwsim.datapath.comparison import QuantizationNoise, Run, first_divergent_operation
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed import FixedDatapath
-from hwsim.datapath.fixed_program import LOWERINGS, REFUSED, lower
-from hwsim.energy.fixed_actions import FIXED_ACTIONS, integer_unit_energy_pj
+from hwsim.datapath.fixed_program import LOWERINGS, lower
 from hwsim.errors import SimulatorError
 from hwsim.fixed_point import real_values
 from hwsim.reporting.report import Agreement, StageFigures, Stages, Summary, render
-from hwsim.simulate import Profile, simulate
+from hwsim.schedule.execution import Inference
+from hwsim.schedule.fixed_profile import FIXED_ACTIONS, REFUSED
+from hwsim.schedule.workload import workload
+from hwsim.simulate import simulate
 from hwsim.units.accumulator import AccumulatorRange
+from hwsim.units.actions import Action
 from hwsim.widths import Approximation, FixedWidths, Rounding
 from tests.builders import tiny_artifact, tiny_quantization
 from ti_qat.artifact import reference
@@ -203,18 +208,54 @@ def test_widths_are_refused_by_name(tmp_path: Path, field: str, value: object) -
 
 
 def test_integer_units_are_counted_by_hand_for_one_sentence(artifact: Artifact) -> None:
-    """45 nm rows: 3.1 pJ a product, 0.1 pJ a word, 0.1563 pJ a table bit."""
-    tables = ("logic_45nm", "sram_45nm_lstp", "dram_lpddr4")
-    accelerator = wearable(gelu=Approximation.TABLE).model_copy(update={"energy_tables": tables})
-    spent = integer_unit_energy_pj(artifact.encoder, accelerator, [9])
-    gelus, tokens, layers = 37, 9, 2
-    assert spent["gelu"] == pytest.approx(layers * tokens * gelus * (3.1 + 8 * 0.1 + 48 * 0.1563))
-    assert spent["residual_add"] == pytest.approx(layers * 2 * tokens * 24 * 4 * 0.1)
-    assert spent["attention_scores"] == pytest.approx(layers * 3 * tokens**2 * (3.1 + 2 * 0.1))
-    assert spent["first_token"] == 0
-    assert set(spent) == {op.kind.value for op in artifact.encoder.operations}
-    twice = integer_unit_energy_pj(artifact.encoder, accelerator, [9, 9])
-    assert twice == pytest.approx(spent)
+    """A GELU from a table: 8 words, a product and a pair of entries of 24 bits; scores: a product and two words."""
+    widths = FixedWidths(gelu=Approximation.TABLE)
+    gelus, tokens, layers, hidden, heads = 37, 9, 2, 24, 3
+    nonzero = {op.name: 0 for op in artifact.encoder.of_kind(OpKind.TERNARY_LINEAR)}
+    counted: dict[OpKind, Counter[Action]] = {}
+    for step in workload(artifact.encoder, tokens, nonzero, widths):
+        counted.setdefault(step.operation.kind, Counter()).update(step.actions)
+    elements = layers * tokens * gelus
+    assert counted[OpKind.GELU] == {
+        Action.WORD_OPERATION: 8 * elements, Action.INT32_MULTIPLY: elements, Action.TABLE_READ_BIT: 48 * elements,
+    }  # fmt: skip
+    assert counted[OpKind.RESIDUAL_ADD] == {Action.WORD_OPERATION: layers * 2 * tokens * hidden * 4}
+    scores = layers * heads * tokens**2
+    assert counted[OpKind.ATTENTION_SCORES] == {
+        Action.INT8_MAC: layers * tokens**2 * hidden, Action.INT32_MULTIPLY: scores, Action.WORD_OPERATION: 2 * scores,
+    }  # fmt: skip
+    assert not counted[OpKind.FIRST_TOKEN]
+    assert set(counted) == {op.kind for op in artifact.encoder.operations}
+
+
+def test_the_estimate_is_that_of_the_profile(artifact: Artifact) -> None:
+    accelerator = wearable()
+    exact, fixed = (simulate(artifact, accelerator, profile=profile)[0].estimate for profile in Profile)
+    assert (exact.profile, fixed.profile) == (Profile.EXACT, Profile.FIXED)
+    floats = (Action.FLOAT32_ADD, Action.FLOAT32_MULTIPLY)
+    assert all(
+        exact.actions_per_inference[action] > 0 and action not in fixed.actions_per_inference for action in floats
+    )
+    assert fixed.actions_per_inference[Action.INT32_MULTIPLY] > 0
+    assert Action.INT32_MULTIPLY not in exact.actions_per_inference
+    for action in (Action.TERNARY_MAC_NONZERO, Action.TERNARY_MAC_ZERO, Action.INT8_MAC):
+        assert fixed.actions_per_inference[action] == exact.actions_per_inference[action]
+    assert fixed.energy_pj_per_inference < exact.energy_pj_per_inference
+    assert fixed.area_mm2["vector_units"] < exact.area_mm2["vector_units"]
+
+
+def test_wide_activations_take_two_bytes_up_to_16_bits_and_four_beyond(artifact: Artifact) -> None:
+    def sizes(widths: FixedWidths | None) -> Mapping[str, int]:
+        nonzero = {op.name: 0 for op in artifact.encoder.of_kind(OpKind.TERNARY_LINEAR)}
+        return Inference.of(artifact.encoder, 9, nonzero, widths).activations.sizes
+
+    exact, narrow, wide = sizes(None), sizes(FixedWidths()), sizes(FixedWidths(residual_bits=17))
+    for name in exact:
+        same = name == artifact.encoder.graph_output or artifact.encoder.activations[name].dtype != "float32"
+        assert narrow[name] == exact[name] // (1 if same else 2), name
+    stream = {OpKind.EMBEDDING, OpKind.RESIDUAL_ADD, OpKind.LAYER_NORM, OpKind.FIRST_TOKEN}
+    residual = {op.outputs[0] for op in artifact.encoder.operations if op.kind in stream}
+    assert {name for name in exact if wide[name] != narrow[name]} == residual
 
 
 def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:

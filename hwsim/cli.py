@@ -152,7 +152,8 @@ def _written(value: object) -> str:
 def _described(accelerator: Accelerator) -> str:
     """Return an accelerator's name and description, and a line for every field."""
     fields = accelerator.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
-    fields |= {f"fixed.{name}": value for name, value in fields.pop("fixed").items()}
+    for table in ("fixed", "battery"):
+        fields |= {f"{table}.{name}": value for name, value in fields.pop(table, {}).items()}
     width = max(map(len, fields))
     lines = [f"{name:{width}}  {_written(value)}" for name, value in fields.items()]
     return "\n".join([f"{accelerator.name}: {accelerator.description}", *lines])

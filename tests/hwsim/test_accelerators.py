@@ -23,11 +23,13 @@ def test_presets_are_listed_with_a_line_each() -> None:
 
 
 def test_one_is_described_field_by_field(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(WEARABLE.replace("array_rows = 16", "array_rows = 8"))
+    battery = "[battery]\ncapacity_mah = 225\nvoltage_v = 3.0\n"
+    (tmp_path / "mine.toml").write_text(WEARABLE.replace("array_rows = 16", "array_rows = 8") + battery)
     lines = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")]).stdout.splitlines()
     assert lines[0].startswith("wearable: 16 x 16 elements")
     described = dict(line.split(maxsplit=1) for line in lines[1:])
     assert (described["array_rows"], described["clock_hz"], described["fixed.gelu"]) == ("8", "1e+08", "polynomial")
+    assert (described["battery.capacity_mah"], described["battery.usable_fraction"]) == ("225", "1")
     as_json = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml"), "--json"]).stdout
     assert json.loads(as_json)["array_rows"] == 8
 

@@ -18,7 +18,7 @@ from hwsim.units.actions import Action
 
 ASSUMPTIONS = (
     "Energy is dynamic energy of counted actions plus SRAM leakage; logic leakage, control and DRAM refresh are left "
-    "out, and clock tree, wires and glitches are in the band alone, so the tables' figure is a floor.",
+    "out, and clock tree, wires and glitches are in the band alone.",
     "Elements of the array without work are clock-gated; an element whose weight is zero is not, and pays for its "
     "clock. Operands that move through the array pay for a register a bit.",
     "A buffer reads and writes as the smallest tabulated macro that holds it does, or as the largest; it leaks in "

@@ -83,7 +83,7 @@ def evaluate_design(
     price = energy.prices(accelerator)
     spent = energy.energy_by_level_pj(actions, price)
     low_pj, high_pj = energy_range_pj(actions, price)
-    areas = area_mm2(accelerator, profile)
+    areas = area_mm2(accelerator, inference.fixed)
     moved = [operation.moved for operation in planned]
     return DesignPoint(
         cycles=run.cycles,

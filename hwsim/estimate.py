@@ -200,7 +200,7 @@ def _summarise(
         energy_pj_per_inference=sum(energy_split.by_level.values()),
         energy_band=band,
         efficiency=efficiency(band, macs, latency_ms, accelerator.battery),
-        area_mm2=area_mm2(accelerator, profile),
+        area_mm2=area_mm2(accelerator, accelerator.widths_of(profile)),
         macs_per_inference=macs,
         cycles=Split(**{f"by_{way}": mean(totals) for way, totals in sums.cycles.items()}),
         energy_pj=energy_split,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from math import ceil
 
-from hwsim.config import Accelerator, Profile
+from hwsim.config import Accelerator
 from hwsim.energy.prices import Level, Offer, macro_share
 from hwsim.energy.tables import Row, modified_ns, read_tables
 from hwsim.schedule.fixed_profile import FIXED_ACTIONS
@@ -38,37 +38,39 @@ _MM2 = {"um2": 1e-6, "mm2": 1.0}
 CIRCUITS: Mapping[str, tuple[str, ...]] = dict.fromkeys((*_ELEMENT, *_ARITHMETIC, "sram"), tuple(_MM2))
 
 
-def area_mm2(accelerator: Accelerator, profile: Profile = Profile.EXACT) -> dict[str, float]:
+def area_mm2(accelerator: Accelerator, fixed: FixedWidths | None = None) -> dict[str, float]:
     """Return the area of every component; empty where the tables lack the area of a circuit that is needed.
 
-    Raises SimulatorError where a table is unknown or gives an area twice.
+    With units of float32, or of integers of the widths `fixed`. Raises SimulatorError where a table is unknown or
+    gives an area twice.
     """
-    widths = accelerator.widths_of(profile)
     elements = accelerator.array_rows * accelerator.array_columns
-    lane, tables = _lane_circuits(widths)
+    lane, tables = _lane_circuits(fixed)
     circuits = {
         Level.ARRAY.value: _times(_ELEMENT, elements),
-        OUTPUT_STAGE: _times(_output_circuits(widths), accelerator.array_columns),
+        OUTPUT_STAGE: _times(_output_circuits(fixed), accelerator.array_columns),
         Level.VECTOR_UNITS.value: _times(lane, accelerator.vector_lanes),
     }
     names = accelerator.energy_tables
     offered = _areas(names, modified_ns(names), accelerator.name)
     if not all(offered.has(circuit) for circuit in ("sram", *(name for part in circuits.values() for name in part))):
         return {}
-    found = {}
-    for component, counts in circuits.items():
-        found[component] = sum(
+    found = {
+        component: sum(
             count * _mm2(offered.only(name)[1], accelerator.accumulator_bits) for name, count in counts.items()
         )
-    _, smallest = offered.macro("sram", 0)
-    table_bytes = accelerator.vector_lanes * tables * accelerator.fixed.table_entries * _ENTRY_BITS / 8
-    found[Level.VECTOR_UNITS.value] += table_bytes / (smallest.capacity_bytes or 1) * _mm2(smallest, 0)
+        for component, counts in circuits.items()
+    }
+    if fixed is not None:
+        _, densest = offered.macro("sram", 0)
+        table_bits = accelerator.vector_lanes * tables * fixed.table_entries * _ENTRY_BITS
+        found[Level.VECTOR_UNITS.value] += _mm2(densest) * table_bits / (8 * (densest.capacity_bytes or 1))
     for buffer, size_bytes in (
         (Level.WEIGHT_BUFFER, accelerator.weight_buffer_bytes),
         (Level.ACTIVATION_BUFFER, accelerator.activation_buffer_bytes),
     ):
         _, macro = offered.macro("sram", size_bytes)
-        found[buffer.value] = _mm2(macro, 0) * macro_share(macro, size_bytes)
+        found[buffer.value] = _mm2(macro) * macro_share(macro, size_bytes)
     return found
 
 
@@ -77,7 +79,7 @@ def _areas(names: tuple[str, ...], _modified_ns: tuple[int, ...], accelerator: s
     return Offer(accelerator, read_tables(names, accelerator), CIRCUITS, areas=True)
 
 
-def _mm2(row: Row, accumulator_bits: int) -> float:
+def _mm2(row: Row, accumulator_bits: int = 0) -> float:
     return row.at_width(accumulator_bits) * _MM2[row.unit]
 
 
@@ -85,23 +87,23 @@ def _times(counts: Mapping[str, int], number: int) -> Counter[str]:
     return Counter({name: count * number for name, count in counts.items()})
 
 
-def _output_circuits(widths: FixedWidths | None) -> Counter[str]:
+def _output_circuits(fixed: FixedWidths | None) -> Counter[str]:
     """Return the circuits of one column's output stage: what the product that takes most does to one sum."""
-    return _most(_PRODUCT_KINDS, widths)[0]
+    return _most(_PRODUCT_KINDS, fixed)[0]
 
 
 @lru_cache(maxsize=64)
-def _lane_circuits(widths: FixedWidths | None) -> tuple[Counter[str], int]:
+def _lane_circuits(fixed: FixedWidths | None) -> tuple[Counter[str], int]:
     """Return the circuits of one lane and the number of its look-up tables."""
-    return _most(_LANE_KINDS, widths)
+    return _most(_LANE_KINDS, fixed)
 
 
-def _most(kinds: tuple[OpKind, ...], widths: FixedWidths | None) -> tuple[Counter[str], int]:
+def _most(kinds: tuple[OpKind, ...], fixed: FixedWidths | None) -> tuple[Counter[str], int]:
     """Return the most circuits of each kind that an element takes, and how many operations read a table."""
     most: Counter[str] = Counter()
     tables = 0
     for kind in kinds:
-        actions = unit_actions(kind, 1, _ROW, _ROW, widths)
+        actions = unit_actions(kind, 1, _ROW, _ROW, fixed)
         tables += Action.TABLE_READ_BIT in actions
         most |= Counter({a.value: ceil(n / _ROW) for a, n in actions.items() if a is not Action.TABLE_READ_BIT})
     return most, tables

@@ -24,7 +24,7 @@ Body = tuple[Tile | Repeat, ...]
 
 @dataclass(frozen=True)
 class Inference:
-    """What one sentence asks of any accelerator."""
+    """What one sentence asks of any accelerator, in float32 units or in integer ones of the widths `fixed`."""
 
     encoder: Encoder
     tokens: int
@@ -32,6 +32,7 @@ class Inference:
     demands: tuple[Demand, ...]
     activations: Activations
     stationary_bytes: int
+    fixed: FixedWidths | None
 
     @classmethod
     def of(cls, encoder: Encoder, tokens: int, nonzero: Mapping[str, int], fixed: FixedWidths | None = None) -> Self:
@@ -45,7 +46,7 @@ class Inference:
             encoder = with_integer_activations(encoder, fixed)
         work = workload(encoder, tokens, nonzero, fixed)
         demands = tuple(demand(encoder, step, tokens) for step in work)
-        return cls(encoder, tokens, work, demands, activations_of(encoder, tokens), stationary_bytes(encoder))
+        return cls(encoder, tokens, work, demands, activations_of(encoder, tokens), stationary_bytes(encoder), fixed)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hwsim.design import BERT_BASE, evaluate_design
 from hwsim.energy.area import area_mm2
 from hwsim.units import gelu, integer_gelu
 from hwsim.units.actions import Action
-from hwsim.widths import Approximation
+from hwsim.widths import Approximation, FixedWidths
 
 
 def accelerator(**changes: Any) -> Accelerator:
@@ -37,19 +37,17 @@ def test_a_lane_has_what_its_most_demanding_operation_takes() -> None:
 
 def test_integer_lanes_are_smaller_and_tables_take_their_place() -> None:
     polynomial = accelerator(vector_lanes=1)
-    exact, fixed = (area_mm2(polynomial, profile)["vector_units"] for profile in Profile)
+    exact, fixed = (area_mm2(polynomial, widths)["vector_units"] for widths in (None, polynomial.fixed))
     assert fixed < exact / 4
     counts = integer_gelu.actions(1, Approximation.POLYNOMIAL)
     tanh_table = 256 * 3 / 8192 * 0.02628  # 256 entries of 24 bits, as dense as a macro of 8 KB
     words = counts[Action.WORD_OPERATION]
     softmax_words = 12
     assert fixed == pytest.approx((4 * 6350 + max(words, softmax_words) * 278) * 1e-6 + tanh_table)
-    tabled = polynomial.model_copy(
-        update={"fixed": polynomial.fixed.model_copy(update={"gelu": Approximation.TABLE, "table_entries": 16})}
-    )
+    tabled = FixedWidths(gelu=Approximation.TABLE, table_entries=16)
     two_small_tables = 2 * 16 * 3 / 8192 * 0.02628
     circuits = (3 * 6350 + softmax_words * 278) * 1e-6  # LayerNorm and softmax multiply thrice
-    found = area_mm2(tabled, Profile.FIXED)["vector_units"]
+    found = area_mm2(polynomial, tabled)["vector_units"]
     assert found == pytest.approx(circuits + two_small_tables)
 
 
@@ -66,7 +64,7 @@ def test_a_buffer_takes_the_macro_that_holds_it_or_its_size_in_largest_ones(size
 def test_components_sum_to_the_design_points_area(preset: str) -> None:
     chosen = read_accelerator(preset)
     for profile in Profile:
-        parts = area_mm2(chosen, profile)
+        parts = area_mm2(chosen, chosen.widths_of(profile))
         assert set(parts) == {"array", "output_stage", "vector_units", "weight_buffer", "activation_buffer"}
         assert all(area > 0 for area in parts.values())
         assert evaluate_design(BERT_BASE, chosen, 16, 0.6, profile=profile).area_mm2 == pytest.approx(

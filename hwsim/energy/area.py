@@ -44,11 +44,11 @@ def area_mm2(accelerator: Accelerator, fixed: FixedWidths | None = None) -> dict
     With units of float32, or of integers of the widths `fixed`. Raises SimulatorError where a table is unknown or
     gives an area twice.
     """
-    elements = accelerator.array_rows * accelerator.array_columns
-    lane, tables = _lane_circuits(fixed)
+    stage, _ = _most(_PRODUCT_KINDS, fixed)
+    lane, tables = _most(_LANE_KINDS, fixed)
     circuits = {
-        Level.ARRAY.value: _times(_ELEMENT, elements),
-        OUTPUT_STAGE: _times(_output_circuits(fixed), accelerator.array_columns),
+        Level.ARRAY.value: _times(_ELEMENT, accelerator.array_rows * accelerator.array_columns),
+        OUTPUT_STAGE: _times(stage, accelerator.array_columns),
         Level.VECTOR_UNITS.value: _times(lane, accelerator.vector_lanes),
     }
     names = accelerator.energy_tables
@@ -87,17 +87,7 @@ def _times(counts: Mapping[str, int], number: int) -> Counter[str]:
     return Counter({name: count * number for name, count in counts.items()})
 
 
-def _output_circuits(fixed: FixedWidths | None) -> Counter[str]:
-    """Return the circuits of one column's output stage: what the product that takes most does to one sum."""
-    return _most(_PRODUCT_KINDS, fixed)[0]
-
-
 @lru_cache(maxsize=64)
-def _lane_circuits(fixed: FixedWidths | None) -> tuple[Counter[str], int]:
-    """Return the circuits of one lane and the number of its look-up tables."""
-    return _most(_LANE_KINDS, fixed)
-
-
 def _most(kinds: tuple[OpKind, ...], fixed: FixedWidths | None) -> tuple[Counter[str], int]:
     """Return the most circuits of each kind that an element takes, and how many operations read a table."""
     most: Counter[str] = Counter()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hwsim.config import Dataflow, preset_names, read_accelerator
+from hwsim.config import Dataflow, Profile, preset_names, read_accelerator
 from hwsim.design import BERT_BASE, STATIC_SCALES, evaluate_design
 from hwsim.errors import SimulatorError
 from hwsim.estimate import estimate
@@ -16,7 +16,8 @@ from ti_qat.artifact.encoder import OpKind, build_encoder
 
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize("dataflow", list(Dataflow))
-def test_it_is_the_estimate_without_the_report(preset: str, dataflow: Dataflow) -> None:
+@pytest.mark.parametrize("profile", list(Profile))
+def test_it_is_the_estimate_without_the_report(preset: str, dataflow: Dataflow, profile: Profile) -> None:
     accelerator = read_accelerator(preset).model_copy(
         update={"dataflow": dataflow, "weight_buffer_bytes": 512, "activation_buffer_bytes": 1500}
     )
@@ -25,13 +26,16 @@ def test_it_is_the_estimate_without_the_report(preset: str, dataflow: Dataflow) 
         op.name: encoder.parameters[op.inputs["weight_codes"]].shape for op in encoder.of_kind(OpKind.TERNARY_LINEAR)
     }
     nonzero = {name: round(0.5 * int(n) * int(k)) for name, (n, k) in sizes.items()}
-    whole = estimate(encoder, accelerator, [9], nonzero)
-    point = evaluate_design(tiny_shape(), accelerator, 9, 0.5)
+    whole = estimate(encoder, accelerator, [9], nonzero, profile)
+    point = evaluate_design(tiny_shape(), accelerator, 9, 0.5, profile=profile)
     assert (point.cycles, point.compute_cycles) == (whole.cycles_per_inference, whole.compute_cycles_per_inference)
     assert point.latency_ms == whole.latency_ms
     # 1e-9: the same products in binary64, added in another order.
     assert point.energy_pj == pytest.approx(whole.energy_pj_per_inference, rel=1e-9)
     assert point.energy_pj_by_level == pytest.approx(whole.energy_pj.by_level, rel=1e-9)
+    ends = (whole.energy_band.low_pj, whole.energy_band.high_pj)
+    assert (point.energy_low_pj, point.energy_high_pj) == pytest.approx(ends, rel=1e-9)
+    assert point.area_mm2 == sum(whole.area_mm2.values()) > 0
     moved = whole.memory.traffic_bytes_per_inference
     assert (point.dram_read_bytes, point.dram_write_bytes) == (moved["dram_read"], moved["dram_write"])
     assert point.activation_buffer_bytes == moved["activation_buffer_read"] + moved["activation_buffer_write"]

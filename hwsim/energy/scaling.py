@@ -62,11 +62,6 @@ _AREA: Mapping[float, float] = {
 }  # fmt: skip
 
 
-def smallest_and_largest_node_nm() -> tuple[float, float]:
-    """Return the ends of the nodes that logic can be scaled between."""
-    return min(_ENERGY), max(_ENERGY)
-
-
 def logic_energy_factor(start: Point, target: Point) -> float:
     """Return what a logic operation's energy is multiplied with from `start` to `target`.
 

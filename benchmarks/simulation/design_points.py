@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.simulation.scalesim_environment import ENVIRONMENT, VERSION, Case, make_environment, run
+from benchmarks.simulation.environment import make_environment
+from benchmarks.simulation.scalesim_environment import ENVIRONMENT, REQUIREMENTS, VERSION, Case, run
 from benchmarks.simulation.summary import merge_summary
 from hwsim.config import Accelerator, Dataflow, read_accelerator
 from hwsim.design import BERT_BASE, STATIC_SCALES, evaluate_design
@@ -90,7 +91,7 @@ def main(environment: Path, scalesim: bool) -> None:
     click.echo(f"{len(points) / wall_s:.0f} design points a second on {cores} cores; first call {cold_s * 1e3:.0f} ms")
     if scalesim:
         counted = products(read_accelerator(PRESET))
-        results = run(make_environment(environment), list(counted))
+        results = run(make_environment(environment, REQUIREMENTS), list(counted))
         scalesim_s = sum(result.seconds * count for result, count in zip(results, counted.values(), strict=True))
         figures |= {
             "analytic_speedup_over_scalesim": scalesim_s / cold_s,

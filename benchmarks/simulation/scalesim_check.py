@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.simulation.scalesim_environment import ENVIRONMENT, VERSION, Case, Result, make_environment, run
+from benchmarks.simulation.environment import make_environment
+from benchmarks.simulation.scalesim_environment import ENVIRONMENT, REQUIREMENTS, VERSION, Case, Result, run
 from benchmarks.simulation.summary import merge_summary
 from hwsim.config import Dataflow
 from hwsim.schedule.timing import gemm_cycles
@@ -79,7 +80,7 @@ def write_cases(file: Path, cases: list[Case], results: list[Result]) -> None:
 def main(environment: Path, cases_file: Path) -> None:
     """Run all cases, write them down, and put the counts into summary.json."""
     cases = all_cases()
-    results = run(make_environment(environment), cases)
+    results = run(make_environment(environment, REQUIREMENTS), cases)
     write_cases(cases_file, cases, results)
     pairs = list(zip(cases, results, strict=True))
     wrong = [(case, result.cycles) for case, result in pairs if result.cycles != our_cycles(case)]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import venv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.simulation.environment import answers
 from hwsim.config import Dataflow
 
 VERSION = "3.0.0"
@@ -46,21 +43,7 @@ class Result:
     seconds: float
 
 
-def make_environment(folder: Path) -> Path:
-    """Create the environment unless it is there; return its Python."""
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-    return python
-
-
 def run(python: Path, cases: Sequence[Case]) -> list[Result]:
     """Run `cases` one after the other in one process."""
-    told = json.dumps([asdict(case) | {"dataflow": _DATAFLOWS[case.dataflow]} for case in cases])
-    done = subprocess.run(
-        [python.absolute(), "-I", _RUNNER.absolute()], input=told, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"SCALE-Sim ended with status {done.returncode}")
-    return [Result(**result) for result in json.loads(done.stdout)]
+    told = [asdict(case) | {"dataflow": _DATAFLOWS[case.dataflow]} for case in cases]
+    return [Result(**result) for result in answers(python, _RUNNER, told)]

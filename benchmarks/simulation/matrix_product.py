@@ -13,18 +13,23 @@ from hwsim.schedule.tiling import Product, Tiling
 from hwsim.schedule.tiling_search import best_plan
 from hwsim.schedule.workload import Unit, Work
 from hwsim.units import int8_mac, ternary_mac
+from hwsim.units.actions import Action
 from ti_qat.artifact.encoder import Gemm, Operation, OpKind
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles, bytes and picojoules of one product; `compute_cycles` are the array's, without waiting."""
+    """Cycles, bytes and picojoules of one product.
+
+    `compute_cycles` are the array's, without waiting; `register_bits` what operands pass through in it.
+    """
 
     tiling: Tiling
     macs: int
     cycles: int
     compute_cycles: int
     moved: Traffic
+    register_bits: float
     energy_pj: dict[Level, float]
 
     def femtojoules_per_mac(self, *levels: Level) -> float:
@@ -67,5 +72,6 @@ def cost_of(product: Product, accelerator: Accelerator, nonzero_fraction: float)
         cycles=cycles,
         compute_cycles=plan.total.compute_cycles,
         moved=moved,
+        register_bits=actions[Action.OPERAND_REGISTER_BIT],
         energy_pj=energy_by_level_pj(actions, prices(accelerator)),
     )

@@ -89,7 +89,7 @@ def beside(one: Published) -> dict[str, Any]:
         "design": one.design,
         "figure": one.figure,
         "preset": one.preset,
-        "tables": list(accelerator.energy_tables[:2]),
+        "tables": ", ".join(accelerator.energy_tables),
         "covers": "array" if one.covers == ARRAY else "array and buffers",
         "published_fj_per_mac": one.femtojoules_per_mac,
         "array_fj_per_mac": array,

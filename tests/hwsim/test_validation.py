@@ -49,6 +49,9 @@ def test_our_side_of_zigzag_is_what_the_simulator_says_today(case: Any, row: dic
 
 @pytest.mark.parametrize(("figure", "row"), list(zip(FIGURES, SUMMARY["silicon"], strict=True)))
 def test_the_estimate_of_a_published_design_is_what_the_simulator_says_today(figure: Any, row: dict[str, Any]) -> None:
+    today = beside(figure)
+    numbers = {name for name, value in row.items() if isinstance(value, float)}
+    assert {name: today[name] for name in row.keys() - numbers} == {name: row[name] for name in row.keys() - numbers}
     # 1e-9: the same products in binary64, perhaps added in another order.
-    assert beside(figure) == pytest.approx(row, rel=1e-9)
+    assert [today[name] for name in numbers] == pytest.approx([row[name] for name in numbers], rel=1e-9)
     assert figure.design.split(",")[0] in TEXT

@@ -15,7 +15,7 @@ from hwsim.energy.prices import prices
 from hwsim.units.actions import Action
 
 RUNNER = Path(__file__).with_name("cacti_runner.py")
-TABLES = ("sram_22nm_lop", "sram_22nm_lstp", "sram_45nm_lop", "sram_45nm_lstp")
+TABLES = tuple(f"sram_{node}nm_{cell}" for node in (22, 32, 45) for cell in ("hp", "lop", "lstp"))
 CAPACITIES_BYTES = tuple(1 << exponent for exponent in range(13, 23))
 ACTIONS = {
     "sram_read": Action.WEIGHT_BUFFER_READ_BIT,

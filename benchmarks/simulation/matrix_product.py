@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil
 
 from hwsim.config import Accelerator
@@ -21,7 +22,8 @@ from ti_qat.artifact.encoder import Gemm, Operation, OpKind
 class Cost:
     """Cycles, bytes and picojoules of one product.
 
-    `compute_cycles` are the array's, without waiting; `register_bits` what operands pass through in it.
+    `compute_cycles` are the array's, without waiting; `register_bits` what operands pass through in it. Picojoules are
+    the tables', with those at which all causes of uncertainty are at their lowest and at their highest.
     """
 
     tiling: Tiling
@@ -30,11 +32,17 @@ class Cost:
     compute_cycles: int
     moved: Traffic
     register_bits: float
-    energy_pj: dict[Level, float]
+    energy_pj: Mapping[Level, float]
+    low_pj: Mapping[Level, float]
+    high_pj: Mapping[Level, float]
 
-    def femtojoules_per_mac(self, *levels: Level) -> float:
-        """Return what one multiply-accumulate costs at these levels."""
-        return sum(self.energy_pj[level] for level in levels) / self.macs * 1e3
+    def femtojoules_per_mac(self, *levels: Level) -> tuple[float, float, float]:
+        """Return what one multiply-accumulate costs at these levels: by the tables, at least and at most."""
+        nominal, low, high = (
+            sum(by_level[level] for level in levels) / self.macs * 1e3
+            for by_level in (self.energy_pj, self.low_pj, self.high_pj)
+        )
+        return nominal, low, high
 
 
 def cost_of(product: Product, accelerator: Accelerator, nonzero_fraction: float) -> Cost:
@@ -42,12 +50,38 @@ def cost_of(product: Product, accelerator: Accelerator, nonzero_fraction: float)
 
     The share of nonzero weights is that of ternary ones; int8 by int8 costs the same for any values.
     """
+    work = _work(product, nonzero_fraction)
+    ternary = work.unit is Unit.TERNARY_ARRAY
+    matrix = product.n * ceil(product.k * TERNARY_BITS / 8) if ternary else 0
+    outputs = product.m * product.n * product.output_item_bytes
+    plan = best_plan(product, accelerator)
+    pipeline = Pipeline(accelerator, keep_transfers=False)
+    pipeline.run(plan.body)
+    cycles = pipeline.finish()
+    moved = traffic(work, Demand(parameters=matrix, matrix=matrix, read=0, written=outputs), plan.total)
+    price = prices(accelerator)
+    actions = counted_actions(work, moved, cycles, accelerator)
+    return Cost(
+        tiling=plan.tiling,
+        macs=product.m * product.k * product.n,
+        cycles=cycles,
+        compute_cycles=plan.total.compute_cycles,
+        moved=moved,
+        register_bits=actions[Action.OPERAND_REGISTER_BIT],
+        energy_pj=energy_by_level_pj(actions, price),
+        low_pj=energy_by_level_pj(actions, {action: replace(one, pj=one.low_pj) for action, one in price.items()}),
+        high_pj=energy_by_level_pj(actions, {action: replace(one, pj=one.high_pj) for action, one in price.items()}),
+    )
+
+
+def _work(product: Product, nonzero_fraction: float) -> Work:
+    """Return the product as an operation of an inference."""
     ternary = product.weight_bits == TERNARY_BITS
     kind = OpKind.TERNARY_LINEAR if ternary else OpKind.ATTENTION_SCORES
     gemm = Gemm("product", kind, product.m, product.k, product.n)
     weights = product.k * product.n
     nonzero = round(nonzero_fraction * weights)
-    work = Work(
+    return Work(
         operation=Operation("product", kind, {}, ()),
         unit=Unit.TERNARY_ARRAY if ternary else Unit.INT8_ARRAY,
         layer="product",
@@ -57,21 +91,4 @@ def cost_of(product: Product, accelerator: Accelerator, nonzero_fraction: float)
         actions=ternary_mac.mac_actions(product.m, nonzero, weights - nonzero)
         if ternary
         else int8_mac.mac_actions(gemm.macs),
-    )
-    matrix = product.n * ceil(product.k * TERNARY_BITS / 8) if ternary else 0
-    outputs = product.m * product.n * product.output_item_bytes
-    plan = best_plan(product, accelerator)
-    pipeline = Pipeline(accelerator, keep_transfers=False)
-    pipeline.run(plan.body)
-    cycles = pipeline.finish()
-    moved = traffic(work, Demand(parameters=matrix, matrix=matrix, read=0, written=outputs), plan.total)
-    actions = counted_actions(work, moved, cycles, accelerator)
-    return Cost(
-        tiling=plan.tiling,
-        macs=gemm.macs,
-        cycles=cycles,
-        compute_cycles=plan.total.compute_cycles,
-        moved=moved,
-        register_bits=actions[Action.OPERAND_REGISTER_BIT],
-        energy_pj=energy_by_level_pj(actions, prices(accelerator)),
     )

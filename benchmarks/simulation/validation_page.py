@@ -85,7 +85,10 @@ def _zigzag(summary: Summary) -> str:
 
 
 def _silicon(summary: Summary) -> str:
-    head = ("design", "published", "fJ", "covers", "our array", "with buffers", "ours over it", "known differences out")
+    head = (
+        *("design", "published", "fJ", "covers", "our array", "with buffers", "our band"),
+        *("ours over it", "known differences out"),
+    )
     rows = (
         (
             row["design"],
@@ -94,12 +97,28 @@ def _silicon(summary: Summary) -> str:
             row["covers"],
             f"{row['array_fj_per_mac']:.1f}",
             f"{row['with_buffers_fj_per_mac']:.1f}",
+            f"{row['low_fj_per_mac']:.0f} to {row['high_fj_per_mac']:.0f}",
             f"**{row['ours_over_published']:.2f}**",
             f"{row['ours_over_published_known_differences_taken_out']:.2f}",
         )
         for row in summary["silicon"]
     )
     return _table(head, rows)
+
+
+def _area(summary: Summary) -> str:
+    rows = (
+        (
+            row["design"],
+            row["covers"],
+            f"{row['published_mm2']:.3g}",
+            f"{row['area_mm2']:.3g}",
+            f"**{row['area_mm2'] / row['published_mm2']:.2f}**",
+        )
+        for row in summary["silicon"]
+        if row["published_mm2"]
+    )
+    return _table(("design", "covers", "published mm2", "ours", "ours over it"), rows)
 
 
 def _horowitz(summary: Summary) -> str:
@@ -109,7 +128,7 @@ def _horowitz(summary: Summary) -> str:
     return _table(("CACTI over Horowitz", *(f"{size >> 10} KiB" for size in sizes)), rows)
 
 
-_TABLES = {"overview": _overview, "zigzag": _zigzag, "silicon": _silicon, "horowitz": _horowitz}
+_TABLES = {"overview": _overview, "zigzag": _zigzag, "silicon": _silicon, "area": _area, "horowitz": _horowitz}
 
 
 @click.command()

@@ -39,24 +39,7 @@ def describe(product: Product, accelerator: Accelerator, array_pj_per_mac: float
                 "memory_operand_links": OPERANDS,
             }
         ],
-        "workload": [
-            {
-                "id": 0,
-                "name": "product",
-                "operator_type": "Gemm",
-                "equation": "O[m][n]+=I[m][k]*W[k][n]",
-                "dimension_relations": [],
-                "loop_dims": ["M", "K", "N"],
-                "loop_sizes": [product.m, product.k, product.n],
-                "operand_precision": {
-                    "I": ACTIVATION_BITS,
-                    "W": product.weight_bits,
-                    "O": accelerator.accumulator_bits,
-                    "O_final": 8 * product.output_item_bytes,
-                },
-                "operand_source": {"I": 0, "W": 0},  # neither is made by a layer
-            }
-        ],
+        "workload": [_layer(product, accelerator)],
     }
 
 
@@ -68,6 +51,25 @@ def port_bits(accelerator: Accelerator) -> dict[str, int]:
         "weight_buffer": 8 * round(accelerator.weight_buffer_bytes_per_cycle),
         "activation_buffer": 8 * round(accelerator.activation_buffer_bytes_per_cycle),
         "dram": round(8 * accelerator.dram_bandwidth_bytes_per_s / accelerator.clock_hz),
+    }
+
+
+def _layer(product: Product, accelerator: Accelerator) -> Description:
+    return {
+        "id": 0,
+        "name": "product",
+        "operator_type": "Gemm",
+        "equation": "O[m][n]+=I[m][k]*W[k][n]",
+        "dimension_relations": [],
+        "loop_dims": ["M", "K", "N"],
+        "loop_sizes": [product.m, product.k, product.n],
+        "operand_precision": {
+            "I": ACTIVATION_BITS,
+            "W": product.weight_bits,
+            "O": accelerator.accumulator_bits,
+            "O_final": 8 * product.output_item_bytes,
+        },
+        "operand_source": {"I": 0, "W": 0},  # neither is made by a layer
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from hwsim.config import Accelerator, Profile
 from hwsim.energy import prices as energy
@@ -14,7 +15,7 @@ from hwsim.errors import SimulatorError
 from hwsim.schedule.execution import Inference, PlannedOperation, Schedule, plan_inference, schedule
 from hwsim.units.actions import Action
 from hwsim.widths import FixedWidths
-from ti_qat.artifact.encoder import OpKind, build_encoder
+from ti_qat.artifact.encoder import Encoder, OpKind, build_encoder
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 
 STATIC_SCALES = Quantization(
@@ -76,7 +77,12 @@ def evaluate_design(
         raise SimulatorError("design", "nonzero_fraction", expected="0 to 1", found=str(nonzero_fraction))
     if not 1 <= tokens <= shape.positions:
         raise SimulatorError("design", "tokens", expected=f"1 to {shape.positions}", found=str(tokens))
-    inference = _inference(shape, quantization, tokens, nonzero_fraction, accelerator.widths_of(profile))
+    fixed = accelerator.widths_of(profile)
+    return evaluate_inference(_inference(shape, quantization, tokens, nonzero_fraction, fixed), accelerator)
+
+
+def evaluate_inference(inference: Inference, accelerator: Accelerator) -> DesignPoint:
+    """Return what one described sentence costs. Raises SimulatorError where a price is missing."""
     planned, placement = plan_inference(inference, accelerator)
     run = schedule(planned, accelerator, keep_transfers=False)
     actions = _actions(planned, run, accelerator)
@@ -126,10 +132,13 @@ def _inference(
 ) -> Inference:
     """Describe a sentence once for all accelerators."""
     encoder = build_encoder(shape, quantization)
-    weights = {
-        op.name: int(n) * int(k)
+    return Inference.of(encoder, tokens, share_of_weights(encoder, nonzero_fraction), fixed)
+
+
+def share_of_weights(encoder: Encoder, fraction: float) -> dict[str, int]:
+    """Return that share of every ternary linear's weights, by operation, as a number of them."""
+    sizes = {
+        op.name: prod(map(int, encoder.parameters[op.inputs["weight_codes"]].shape))
         for op in encoder.of_kind(OpKind.TERNARY_LINEAR)
-        for n, k in (encoder.parameters[op.inputs["weight_codes"]].shape,)
     }
-    nonzero = {name: round(nonzero_fraction * count) for name, count in weights.items()}
-    return Inference.of(encoder, tokens, nonzero, fixed)
+    return {name: round(fraction * weights) for name, weights in sizes.items()}

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
+from hwsim.progress import progress_bars
 from hwsim.reporting import report as reporting
 from hwsim.simulate import SIMULATION_FILE, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
@@ -44,12 +43,8 @@ def simulate_artifact(
 
 @contextmanager
 def _progress(rows: int) -> Iterator[OnProgress]:
-    columns = (
-        TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TextColumn("rows, elapsed"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("simulate", total=rows)
+    with progress_bars("simulate") as bar:
+        task = bar.add_task("rows", total=rows)
         yield lambda done: bar.advance(task, done)
 
 

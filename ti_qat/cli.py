@@ -28,6 +28,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "simulate": ("hwsim.cli:simulate", "Run an artifact through a ternary accelerator, bit by bit."),
     "accelerators": ("hwsim.cli:accelerators", "List the accelerators, or check and describe one."),
     "import-energy": ("hwsim.energy.cli:import_energy", "Make an energy table of Accelergy's reference tables."),
+    "sweep": ("hwsim.exploration.cli:sweep", "Evaluate many accelerators; tell which ones nothing beats."),
     "pack": ("deploy.cli:pack", "Pack an artifact to 2 bits a weight as an ONNX bundle."),
     "verify": ("deploy.cli:verify", "Hold a bundle against its artifact on the whole evaluation split."),
     "predict": ("deploy.runtime.cli:predict", "Classify texts with a bundle."),

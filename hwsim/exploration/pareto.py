@@ -19,13 +19,13 @@ def pareto_front(points: Sequence[Figures | None], objectives: Mapping[str, Dire
     On the front is what nothing dominates; points that tie in every objective dominate neither, so all of
     them are on it or none. A point that is None, or lacks an objective (None or not a number), takes no part.
     """
-    goals = [(name, 1.0 if direction is Direction.MINIMISE else -1.0) for name, direction in objectives.items()]
     taking_part, rows = [], []
     for index, figures in enumerate(points):
-        values = [None if figures is None else figures.get(name) for name, _ in goals]
+        values = [None if figures is None else figures.get(name) for name in objectives]
         if not any(value is None or isnan(value) for value in values):
             taking_part.append(index)
-            rows.append([sign * float(value or 0) for value, (_, sign) in zip(values, goals, strict=True)])
+            goals = zip(objectives.values(), values, strict=True)
+            rows.append([direction.cost(float(value or 0)) for direction, value in goals])
     if not rows:
         return []
     return sorted(taking_part[row] for row in _undominated(np.array(rows)))

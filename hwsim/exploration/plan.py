@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from hwsim.config import Accelerator, parse_toml, read_accelerator
@@ -17,7 +18,6 @@ from hwsim.exploration.space import MAX_POINTS, Space, Workers
 from hwsim.exploration.strategies import tries
 from hwsim.exploration.values import VALUE_FIGURES
 from hwsim.schedule.workload import nonzero_weights
-from ti_qat import __version__
 from ti_qat.artifact import io
 from ti_qat.artifact.encoder import build_encoder
 from ti_qat.artifact.schema import EncoderShape, Frozen
@@ -80,7 +80,7 @@ def prepare(space_file: Path, artifact_dir: Path | None) -> Plan:
     workload = _of_shape(source, space) if artifact is None else _of_artifact(source, space, artifact)
     _check_asked(source, space, (*cost(workload, base), *(VALUE_FIGURES if artifact is not None else ())))
     settings = Settings(
-        tool_version=__version__,
+        tool_version=metadata.version("ti-qat"),
         space=space.model_copy(update={"workers": Workers()}),
         accelerator=base,
         artifact_digest=None if artifact is None else artifact.digest,

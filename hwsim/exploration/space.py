@@ -25,6 +25,10 @@ class Direction(StrEnum):
     MINIMISE = "minimise"
     MAXIMISE = "maximise"
 
+    def cost(self, value: float) -> float:
+        """Return what is the smaller, the better `value` is."""
+        return value if self is Direction.MINIMISE else -value
+
 
 @dataclass(frozen=True)
 class Constraint:

@@ -38,7 +38,7 @@ def training(curves: Mapping[str, Sequence[TrainingPoint]]) -> Figures:
 
 
 def _curve(name: str, points: Sequence[TrainingPoint]) -> go.Figure:
-    figure = _figure(f"Training of the {name}")
+    figure = blank_figure(f"Training of the {name}")
     for attribute, label in _LOSSES.items():
         seen = [(point.step, value) for point in points if (value := getattr(point, attribute)) is not None]
         if seen:
@@ -110,7 +110,7 @@ def _bars(title: str, unit: str, values: Mapping[str, float], factor: float, *, 
     ]
     if ordered:
         entries.sort(key=lambda entry: -entry[1])
-    figure = _figure(title)
+    figure = blank_figure(title)
     figure.add_bar(
         y=[name for name, _ in entries],
         x=[value for _, value in entries],
@@ -123,7 +123,8 @@ def _bars(title: str, unit: str, values: Mapping[str, float], factor: float, *, 
     return figure
 
 
-def _figure(title: str) -> go.Figure:
+def blank_figure(title: str) -> go.Figure:
+    """Return an empty figure in the style of the pages."""
     return go.Figure(
         layout={
             "title": {"text": title, "x": 0.01, "font": {"size": 16}},

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwsim.errors import SimulatorError, first_problem
 from hwsim.reporting import figures
+from hwsim.reporting.page import render_page
 from hwsim.simulate import SIMULATION_FILE, Simulation
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.artifact.evaluation import agreement_line
 
 JSON_FILE, HTML_FILE, TRAINING_FILE = "report.json", "report.html", "training.jsonl"
-NOT_MEASURED = "\N{EN DASH}"
 # From which the deployed model counts as the student: rows with its label; for a regression, distance of the scores.
 LEAST_LABEL_AGREEMENT, LARGEST_SCORE_DIFFERENCE = 0.995, 0.005
 Model = TypeVar("Model", bound=BaseModel)
@@ -136,31 +132,20 @@ def report_run(run_dir: Path) -> Summary:
 
 
 def render(summary: Summary, simulation: Simulation, curves: dict[str, tuple[TrainingPoint, ...]]) -> str:
-    """Return the page. Everything that comes from a run is escaped, in the markup and in the scripts."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"megabytes": _megabytes, "number": _number}
+    """Return the page of a run."""
     drawn = {
         **figures.training(curves),
         **figures.simulation(simulation),
         **figures.durations(summary.seconds_per_stage),
     }
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        Path(__file__).with_name("report.html.j2"),
+        title=summary.title,
+        figures=drawn,
         summary=summary,
         simulation=simulation,
         badges=_badges(summary, simulation),
-        figures={name: _as_json_value(figure) for name, figure in drawn.items()},
-        plotly_js=Markup(get_plotlyjs()),
     )
-
-
-def _as_json_value(figure: Any) -> Any:
-    return json.loads(figure.to_json())
 
 
 def _badges(summary: Summary, simulation: Simulation) -> list[tuple[str, bool | None]]:
@@ -194,15 +179,3 @@ def _as_the_student(summary: Summary) -> tuple[str, bool | None]:
         return statement, None
     distance = abs(student - deployed)
     return f"{statement}, its score within {distance:.4f}", distance <= LARGEST_SCORE_DIFFERENCE
-
-
-def _megabytes(size: int | float | None) -> str:
-    if size is None:
-        return NOT_MEASURED
-    if size < 1e5:
-        return f"{size / 1e3:.1f} kB"
-    return f"{size / 1e6:.{2 if size < 1e7 else 1 if size < 1e8 else 0}f} MB"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return NOT_MEASURED if value is None else f"{value:,.{digits}f}"

@@ -1,14 +1,11 @@
-"""What an average inference costs on one accelerator, as named figures: what the workers of a sweep compute.
-
-Workers import this module, so it knows nothing of values, whose kernels take seconds to load.
-"""
+"""What an average inference costs on one accelerator, as named figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from math import fsum
+from math import fsum, isfinite
 from typing import Any
 
 from hwsim.config import Accelerator
@@ -66,13 +63,16 @@ def cost(workload: Workload, accelerator: Accelerator) -> dict[str, Figure]:
 
 
 def figures_of(fields: Mapping[str, Any], parent: str = "") -> dict[str, Figure]:
-    """Return the numbers, statements and gaps among `fields`, those of tables within as `field.entry`."""
+    """Return the numbers, statements and gaps among `fields`, those of tables within as `field.entry`.
+
+    What is no finite number is a gap, None: JSON has no other word for it.
+    """
     figures: dict[str, Figure] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
             figures |= figures_of(value, f"{parent}{name}.")
         elif value is None or isinstance(value, bool | int | float):
-            figures[parent + name] = value
+            figures[parent + name] = value if value is None or isfinite(value) else None
     return figures
 
 

@@ -14,7 +14,7 @@ from hwsim.simulate import Profile, simulate
 from ti_qat.artifact import io
 
 VALUE_FIGURES = ("score", "label_agreement", "overflow_events")
-_FIELDS = {
+VALUE_FIELDS = {
     Profile.EXACT: ("accumulator_bits", "accumulator_overflow"),
     Profile.FIXED: ("accumulator_bits", "accumulator_overflow", "fixed"),
 }
@@ -30,7 +30,7 @@ class ValueClass:
     @classmethod
     def of(cls, accelerator: Accelerator, profile: Profile, base: Accelerator) -> ValueClass:
         """Return the class of an accelerator that differs from `base`, whose other fields stand for all."""
-        changes = {name: getattr(accelerator, name) for name in _FIELDS[profile]}
+        changes = {name: getattr(accelerator, name) for name in VALUE_FIELDS[profile]}
         return cls(base.model_copy(update=changes), profile)
 
 

@@ -1,0 +1,342 @@
+"""The verb `sweep`: right figures, no value computed twice, resumable, the same whoever evaluates."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from hwsim.config import Accelerator, read_accelerator
+from hwsim.datapath.fixed_simulation import FixedRun
+from hwsim.design import BERT_BASE, evaluate_design
+from hwsim.errors import SimulatorError
+from hwsim.exploration import evaluation as evaluation_module
+from hwsim.exploration.cli import sweep_space
+from hwsim.exploration.costs import Workload, cost_of_each, figures_of
+from hwsim.exploration.plan import prepare
+from hwsim.exploration.point_log import FindingLog, Point
+from hwsim.exploration.results import Sweep
+from hwsim.exploration.sweep import sweep as run_sweep
+from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
+from hwsim.simulate import Profile, Values, compute_values, simulate
+from tests.builders import tiny_artifact, tiny_quantization
+from ti_qat.artifact.errors import OutputError
+from ti_qat.artifact.io import Artifact
+from ti_qat.artifact.schema import ActivationScaling
+from ti_qat.cli import main
+
+COSTS = """
+accelerator = "wearable"
+objectives = {latency_ms = "minimise", energy_pj = "minimise"}
+workers = {backend = "sequential"}
+[axes]
+array_rows = [8, 16]
+dataflow = ["output_stationary", "weight_stationary"]
+fixed.residual_bits = [12, 20]
+weight_buffer_bytes = [64, 65536]
+[shape]
+family = "bert"
+layers = 1
+hidden = 32
+heads = 2
+feed_forward = 64
+vocabulary = 100
+positions = 128
+token_types = 2
+labels = 2
+"""
+SCORES = """
+accelerator = "wearable"
+objectives = {score = "maximise", latency_ms = "minimise"}
+workers = {backend = "sequential"}
+[axes]
+array_rows = {from = 8, to = 32, step = 8}
+accumulator_bits = [6, 24]
+fixed.residual_bits = [8, 16]
+profile = ["exact", "fixed"]
+"""
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return tiny_artifact(tmp_path_factory.mktemp("artifact") / "tiny")
+
+
+def written(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "space.toml").write_text(text)
+    return folder / "space.toml"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("sweep.json", "points.csv", "sweep.html")}
+
+
+def test_every_point_is_its_own_design_point(tmp_path: Path) -> None:
+    file = written(tmp_path, COSTS.split("[shape]")[0].replace("64, 65536", "32768, 65536"))
+    found = sweep_space(file, tmp_path / "out")
+    assert len(found.points) == 16
+    base = read_accelerator("wearable")
+    for index, point in enumerate(found.points):
+        fields = dict(point.design)
+        widths = base.fixed.model_copy(update={"residual_bits": fields.pop("fixed.residual_bits")})
+        changed = base.model_dump() | fields | {"fixed": widths}
+        expected = evaluate_design(BERT_BASE, Accelerator.model_validate(changed, strict=False), 128, 0.6)
+        assert point.figures["cycles"] == expected.cycles
+        assert point.figures["energy_pj"] == expected.energy_pj
+        assert point.figures["weights_resident"] is expected.weights_resident
+        assert point.figures["energy_pj_by_level.dram"] == expected.energy_pj_by_level["dram"]
+        assert fields["array_rows"] == (8 if index < 8 else 16)  # the last axis varies fastest
+    rows = list(csv.DictReader((tmp_path / "out" / "points.csv").open()))
+    assert [float(row["energy_pj"]) for row in rows] == [point.figures["energy_pj"] for point in found.points]
+    assert [row["axes.weight_buffer_bytes"] for row in rows] == ["32768", "65536"] * 8
+    assert [index for index, row in enumerate(rows) if row["pareto"] == "True"] == list(found.pareto)
+
+
+def test_figures_of_an_artifact_are_those_of_simulate(tmp_path: Path, artifact: Artifact) -> None:
+    found = sweep_space(written(tmp_path, "limit = 5" + SCORES), tmp_path / "out", artifact.path)
+    point = next(p for p in found.points if p.design == {
+        "array_rows": 24, "accumulator_bits": 6, "fixed.residual_bits": 8, "profile": "fixed",
+    })  # fmt: skip
+    base = read_accelerator("wearable")
+    accelerator = base.model_copy(update={
+        "array_rows": 24, "accumulator_bits": 6, "fixed": base.fixed.model_copy(update={"residual_bits": 8}),
+    })  # fmt: skip
+    report, _ = simulate(artifact, accelerator, profile=Profile.FIXED, limit=5)
+    assert report.overflow_events > 0
+    assert (point.figures["score"], point.figures["overflow_events"]) == (report.score, report.overflow_events)
+    # 1e-9: the same products in binary64, added in another order.
+    assert point.figures["cycles"] == pytest.approx(report.cycles_per_inference, rel=1e-9)
+    assert point.figures["latency_ms"] == pytest.approx(report.latency_ms, rel=1e-9)
+    assert point.figures["energy_pj"] == pytest.approx(report.energy_pj_per_inference, rel=1e-9)
+
+
+def test_what_computes_the_same_values_is_simulated_once(
+    tmp_path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: list[ValueTask] = []
+
+    def counting(task: ValueTask, on_rows: Any) -> Any:
+        simulated.append(task)
+        return simulate_values(task, on_rows)
+
+    monkeypatch.setattr(evaluation_module, "simulate_values", counting)
+    found = sweep_space(written(tmp_path, SCORES), tmp_path / "out", artifact.path)
+    assert len(found.points) == 32
+    # Two accumulators, and in the fixed profile two residual streams each: the exact profile has none of them.
+    assert (len(simulated), found.value_simulations) == (6, 6)
+    assert {point.figures["score"] is None for point in found.points} == {False}
+    without = SCORES.replace('score = "maximise", ', "")
+    costs = sweep_space(written(tmp_path / "costs", without), tmp_path / "costs" / "out", artifact.path)
+    assert len(simulated) == 6
+    assert "score" not in costs.points[0].figures
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_no_other_field_changes_values(artifact: Artifact, profile: Profile) -> None:
+    """An accelerator that has no other fields computes the same values."""
+    whole = read_accelerator("wearable").model_copy(update={"accumulator_bits": 7})
+    bare = whole.model_copy()
+    for name in set(Accelerator.model_fields) - set(VALUE_FIELDS[profile]):
+        del bare.__dict__[name]
+
+    def values(accelerator: Accelerator) -> Values:
+        fixed = FixedRun.prepare(artifact, accelerator, 7) if profile is Profile.FIXED else None
+        return compute_values(artifact, accelerator, 7, 1, lambda rows: None, fixed)
+
+    expected, found = values(whole), values(bare)
+    assert found.logits.tobytes() == expected.logits.tobytes()
+    assert found.overflows == expected.overflows
+
+
+def test_a_design_that_cannot_be_is_recorded_with_its_reason(tmp_path: Path) -> None:
+    found = sweep_space(written(tmp_path, COSTS), tmp_path / "out")
+    failed = [
+        point
+        for point in found.points
+        if point.design["array_rows"] == 16 and point.design["weight_buffer_bytes"] == 64
+    ]
+    assert {point.failure for point in failed} == {"weight_buffer_bytes (64) below two tiles of the array (128)"}
+    assert [point for point in found.points if point.failure is not None] == failed
+    assert not any(found.points[index].failure for index in found.pareto)
+    again = Sweep.model_validate_json((tmp_path / "out" / "sweep.json").read_text())
+    assert again == found
+
+
+def test_values_that_cannot_be_computed_fail_their_points_only(tmp_path: Path) -> None:
+    from_tokens = tiny_artifact(
+        tmp_path / "artifact",
+        quantization=tiny_quantization(activations=ActivationScaling.DYNAMIC_PER_TOKEN),
+    )
+    found = sweep_space(written(tmp_path, SCORES), tmp_path / "out", from_tokens.path)
+    for point in found.points:
+        assert (point.failure is not None) is (point.design["profile"] == "fixed")
+        assert point.figures["cycles"]
+
+
+def test_points_outside_the_constraints_are_kept_and_not_on_the_front(tmp_path: Path) -> None:
+    text = 'constraints = ["latency_ms <= 0.73", "weights_resident = true"]' + COSTS
+    found = sweep_space(written(tmp_path, text), tmp_path / "out")
+    assert {point.feasible for point in found.points} == {True, False}
+    for point in found.points:
+        kept = point.failure is None and point.figures["latency_ms"] <= 0.73 and point.figures["weights_resident"]
+        assert point.feasible is kept
+    assert all(found.points[index].feasible for index in found.pareto)
+
+
+def test_random_designs_differ_and_follow_from_the_seed(tmp_path: Path) -> None:
+    def tried(points: int, seed: int) -> list[str]:
+        strategy = f'[strategy]\nkind = "random"\npoints = {points}\nseed = {seed}\n'
+        folder = tmp_path / f"{points}-{seed}-{time.monotonic_ns()}"
+        found = sweep_space(written(folder, COSTS + strategy), folder / "out")
+        return [json.dumps(point.design) for point in found.points]
+
+    assert len(set(tried(7, 0))) == 7
+    assert tried(7, 0) == tried(7, 0) != tried(7, 1)
+    assert len(set(tried(99, 0))) == 16
+
+
+@pytest.mark.parametrize("cut", ["line", "half a line"])
+def test_what_is_there_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    sweep_space(file, out)
+    whole, log = files_of(out), out / "points.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:10]) + (lines[10][:40] if cut == "half a line" else b""))
+    evaluated: list[Accelerator] = []
+
+    def counting(workload: Workload, accelerators: list[Accelerator]) -> Any:
+        evaluated.extend(accelerators)
+        return cost_of_each(workload, accelerators)
+
+    monkeypatch.setattr(evaluation_module, "cost_of_each", counting)
+    sweep_space(file, out)
+    assert files_of(out) == whole
+    assert sorted(log.read_bytes().splitlines(keepends=True)) == sorted(lines)
+    missing = [json.loads(line) for line in lines[10:]]
+    assert len(evaluated) == sum(point["failure"] is None for point in missing) > 0
+    sweep_space(file, out)
+    assert len(evaluated) == sum(point["failure"] is None for point in missing)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("array_rows = [8, 16]", "array_rows = [8, 32]", r"space\.axes\.array_rows"),
+        ('energy_pj = "minimise"', 'energy_pj = "maximise"', r"space\.objectives\.energy_pj"),
+        ("hidden = 32", "hidden = 64", r"space\.shape\.hidden"),
+        ('"wearable"', '"phone"', r"space\.accelerator"),
+    ],
+)
+def test_a_folder_of_another_space_is_refused(tmp_path: Path, old: str, new: str, field: str) -> None:
+    sweep_space(written(tmp_path, COSTS), tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    with pytest.raises(SimulatorError, match=rf"out: {field}: expected what this folder's sweep has"):
+        sweep_space(written(tmp_path, COSTS.replace(old, new)), tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+
+
+def test_who_evaluates_is_no_part_of_the_space_or_the_result(tmp_path: Path) -> None:
+    sweep_space(written(tmp_path, COSTS), tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    processes = COSTS.replace('"sequential"', '"loky", jobs = 2, points_per_task = 3')
+    sweep_space(written(tmp_path, processes), tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+    sweep_space(written(tmp_path, processes), tmp_path / "afresh")
+    assert files_of(tmp_path / "afresh") == before
+
+
+def test_a_folder_of_other_things_and_a_broken_log_are_refused(tmp_path: Path) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    with pytest.raises(OutputError, match=r"space\.json"):
+        sweep_space(file, tmp_path.parent)
+    sweep_space(file, out)
+    lines = (out / "points.jsonl").read_text().splitlines(keepends=True)
+    (out / "points.jsonl").write_text(lines[0] + '{"key": 5}\n' + lines[2])
+    with pytest.raises(SimulatorError, match=r"points\.jsonl:2: key"):
+        sweep_space(file, out)
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    sweep_space(file, out)
+    with (
+        FindingLog(out / "points.jsonl", Point),
+        pytest.raises(SimulatorError, match="one sweep at a time, found another"),
+    ):
+        sweep_space(file, out)
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_backend_that_is_not_installed_is_named(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("distributed", "ray", "ray.util.joblib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    file = written(tmp_path, COSTS.replace("sequential", backend))
+    with pytest.raises(SimulatorError, match=rf"workers\.backend: expected .*pip install.*found {backend}"):
+        sweep_space(file, tmp_path / "out")
+
+
+def test_progress_counts_up_to_all_designs_and_rows(tmp_path: Path, artifact: Artifact) -> None:
+    told: list[tuple[str, int, int]] = []
+    plan = prepare(written(tmp_path, SCORES), artifact.path)
+    run_sweep(plan, tmp_path / "out", lambda *what: told.append(what))
+    assert told[-1] == ("designs", 32, 32)
+    assert ("rows", 6 * 7, 6 * 7) in told
+    told.clear()
+    run_sweep(plan, tmp_path / "out", lambda *what: told.append(what))
+    assert told == [("designs", 32, 32)]
+
+
+def test_figures_are_whatever_a_design_point_has() -> None:
+    fields = {"area_mm2": 1.5, "unknown": None, "fits": True, "by_level": {"dram": 2}, "name": "x", "odd": float("nan")}
+    assert figures_of(fields) == {"area_mm2": 1.5, "unknown": None, "fits": True, "by_level.dram": 2, "odd": None}
+
+
+def test_the_verb_tells_the_best_and_prints_json(tmp_path: Path) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    told = CliRunner().invoke(main, ["sweep", "--space", str(file), "--out", str(out)])
+    assert told.exit_code == 0
+    assert told.stdout.startswith("16 points: ")
+    assert ", 4 failed, 0 outside the constraints\n" in told.stdout
+    best = min((p for p in json.loads((out / "sweep.json").read_text())["points"] if p["feasible"]),
+               key=lambda p: p["figures"]["energy_pj"])  # fmt: skip
+    assert (
+        f"best energy_pj: {best['figures']['energy_pj']:,.6g} with array_rows {best['design']['array_rows']}, "
+        in told.stdout
+    )
+    as_json = CliRunner().invoke(main, ["sweep", "--space", str(file), "--out", str(out), "--json"])
+    assert as_json.stdout == (out / "sweep.json").read_text()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_command_goes_on(tmp_path: Path, artifact: Artifact) -> None:
+    text = SCORES.replace('backend = "sequential"', "jobs = 2, points_per_task = 1")
+    text = text.replace("step = 8", "step = 1")
+    file, out, log = written(tmp_path, text), tmp_path / "out", tmp_path / "out" / "points.jsonl"
+    command = [sys.executable, "-m", "ti_qat", "sweep", str(artifact.path), "--space", str(file), "--out"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    kept = b""
+    for lines in (1, 40):
+        running = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < lines):
+            time.sleep(0.005)
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL
+        content = log.read_bytes()
+        assert content.startswith(kept)
+        kept = content[: content.rfind(b"\n") + 1]
+    subprocess.run([*command, str(out)], check=True, capture_output=True)
+    assert log.read_bytes().startswith(kept)
+    assert log.read_bytes().count(b"\n") == 25 * 8
+    assert files_of(out) == files_of(tmp_path / "whole")

@@ -98,7 +98,7 @@ class Evaluation:
             for number, task in enumerate(tasks):
                 yield number, simulate_values(task, self._tell_rows)
             return
-        with closing(each(simulate_values, tasks)) as results:
+        with closing(each(self._plan.workers, simulate_values, tasks)) as results:
             for number, found in results:
                 self._tell_rows(tasks[number].rows)
                 yield number, found
@@ -108,7 +108,8 @@ class Evaluation:
         keys, stride = list(accelerators), self._plan.workers.points_per_task
         tasks = [keys[first : first + stride] for first in range(0, len(keys), stride)]
         sent = [[accelerators[key] for key in task] for task in tasks]
-        with closing(each(partial(cost_of_each, self._plan.workload), sent)) as results:
+        count = partial(cost_of_each, self._plan.workload)
+        with closing(each(self._plan.workers, count, sent)) as results:
             for number, costs in results:
                 yield dict(zip(tasks[number], costs, strict=True))
 

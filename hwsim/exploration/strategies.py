@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Sequence
 
 from hwsim.exploration.designs import Axes, Design, design_number, number_of_designs
-from hwsim.exploration.guided import search
 from hwsim.exploration.point_log import Point
 from hwsim.exploration.space import Grid, Guided, RandomChoice, Space
 
@@ -25,6 +24,8 @@ def explore(space: Space, axes: Axes, evaluate: Evaluate) -> list[Point]:
     """Return the points that the space's strategy tries, in its order; a search may try one twice."""
     strategy = space.strategy
     if isinstance(strategy, Guided):
+        from hwsim.exploration.guided import search
+
         return search(strategy, axes, space.objectives, space.limits, evaluate)
     whole = range(number_of_designs(axes))
     if isinstance(strategy, RandomChoice):

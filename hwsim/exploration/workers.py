@@ -15,6 +15,7 @@ from hwsim.exploration.space import Workers
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 CLUSTERS = ("dask", "ray")  # backends of many machines
+_RAY_TASKS_PER_JOB = 4
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}
 _PIP = {"dask": "'ti-qat[cluster]'", "ray": "ray"}
 
@@ -45,10 +46,15 @@ def _imported(source: str, backend: str) -> Any:
         raise SimulatorError(source, "workers.backend", expected=expected, found=f"{backend}, not there") from error
 
 
-def each(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Generator[tuple[int, Result]]:
+def each(workers: Workers, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Generator[tuple[int, Result]]:
     """Yield the number of every task with its result, as they are done. Closing the iterator drops what is not."""
-    calls = (joblib.delayed(_numbered)(function, number, task) for number, task in enumerate(tasks))
-    yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(calls)
+    calls = [joblib.delayed(_numbered)(function, number, task) for number, task in enumerate(tasks)]
+    if workers.backend != "ray":
+        yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(calls)
+        return
+    stride = _RAY_TASKS_PER_JOB * joblib.effective_n_jobs()  # its backend returns nothing before all calls are done
+    for first in range(0, len(calls), stride):
+        yield from joblib.Parallel(batch_size=1)(calls[first : first + stride])
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
 from hwsim.config import Accelerator, read_accelerator
 from hwsim.datapath.fixed_simulation import FixedRun
@@ -22,9 +24,11 @@ from hwsim.errors import SimulatorError
 from hwsim.exploration import evaluation as evaluation_module
 from hwsim.exploration.cli import sweep_space
 from hwsim.exploration.costs import Workload, cost_of_each, figures_of
+from hwsim.exploration.figures import pareto
 from hwsim.exploration.plan import prepare
 from hwsim.exploration.point_log import FindingLog, Point
 from hwsim.exploration.results import Sweep
+from hwsim.exploration.space import Grid, Guided, RandomChoice, Space, Workers
 from hwsim.exploration.sweep import sweep as run_sweep
 from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
 from hwsim.simulate import Profile, Values, compute_values, simulate
@@ -82,7 +86,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_point_is_its_own_design_point(tmp_path: Path) -> None:
-    file = written(tmp_path, COSTS.split("[shape]")[0].replace("64, 65536", "32768, 65536"))
+    file = written(tmp_path, COSTS.partition("[shape]")[0].replace("64, 65536", "32768, 65536"))
     found = sweep_space(file, tmp_path / "out")
     assert len(found.points) == 16
     base = read_accelerator("wearable")
@@ -340,3 +344,64 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path: Path, artifact:
     assert log.read_bytes().startswith(kept)
     assert log.read_bytes().count(b"\n") == 25 * 8
     assert files_of(out) == files_of(tmp_path / "whole")
+
+
+HOSTILE = "</script><img src=x onerror=console.error('escaped')>"
+THREE = 'energy_pj = "minimise", dram_read_bytes = "minimise"'
+
+
+def test_the_page_is_whole_offline_and_escaped(tmp_path: Path) -> None:
+    preset = Path(__file__).parents[2] / "hwsim" / "configs" / "wearable.toml"
+    (tmp_path / "mine.toml").write_text(preset.read_text().replace('name = "wearable"', f'name = "{HOSTILE}"'))
+    text = COSTS.replace('"wearable"', '"mine.toml"').replace('energy_pj = "minimise"', THREE)
+    found = sweep_space(written(tmp_path, text), tmp_path / "out")
+    page = (tmp_path / "out" / "sweep.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
+    assert HOSTILE not in page
+    assert page.count("plotly.js v") == 1
+    assert set(re.findall(r'id="figure-(\w+)"', page)) == {
+        "latency_ms_by_energy_pj", "latency_ms_by_dram_read_bytes", "energy_pj_by_dram_read_bytes",
+    }  # fmt: skip
+    assert '<td>4</td><td class="text">weight_buffer_bytes (64) below two tiles of the array (128)</td>' in page
+    assert page.count("<tr><td>") == len(found.pareto) + 1
+
+
+def test_every_point_with_figures_is_in_its_group(tmp_path: Path) -> None:
+    found = sweep_space(written(tmp_path, 'constraints = ["latency_ms <= 0.73"]' + COSTS), tmp_path / "out")
+    figure = pareto(found)["latency_ms_by_energy_pj"]
+    drawn = {trace.name: set(zip(trace.x, trace.y, strict=True)) for trace in figure.data}
+    assert drawn == {
+        name: {
+            (point.figures["latency_ms"], point.figures["energy_pj"])
+            for index, point in enumerate(found.points)
+            if point.failure is None and belongs(index, point)
+        }
+        for name, belongs in {
+            "outside the constraints": lambda index, point: not point.feasible,
+            "beaten": lambda index, point: point.feasible and index not in found.pareto,
+            "on the front": lambda index, point: index in found.pareto,
+        }.items()
+    }
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("latency (ms)", "energy (pJ)")
+
+
+def test_a_single_objective_is_drawn_in_the_order_of_the_points(tmp_path: Path) -> None:
+    text = COSTS.replace(', energy_pj = "minimise"', "")
+    found = sweep_space(written(tmp_path, text), tmp_path / "out")
+    assert list(pareto(found)) == ["latency_ms"]
+    best = min(point.figures["latency_ms"] for point in found.points if point.failure is None)
+    assert {found.points[index].figures["latency_ms"] for index in found.pareto} == {best}
+
+
+@pytest.mark.parametrize("name", ["space", "student"])
+def test_the_examples_can_be_swept(tmp_path: Path, name: str) -> None:
+    artifact = tiny_artifact(tmp_path / "artifact").path if name == "student" else None
+    plan = prepare(Path(__file__).parents[2] / "examples" / "design_space" / f"{name}.toml", artifact)
+    assert plan.tries == {"space": 1008, "student": 300}[name]
+
+
+@pytest.mark.parametrize("model", [Space, Grid, RandomChoice, Guided, Workers], ids=lambda model: model.__name__)
+def test_every_field_of_a_space_file_is_described(model: type[BaseModel]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exploration.md").read_text()
+    for field in model.model_fields:
+        assert f"`{field}`" in page or f"`[{field}]`" in page

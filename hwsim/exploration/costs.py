@@ -8,10 +8,11 @@ from functools import lru_cache
 from math import fsum, isfinite
 from typing import Any
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
 from hwsim.design import evaluate_inference
 from hwsim.errors import SimulatorError
 from hwsim.schedule.execution import Inference
+from hwsim.widths import FixedWidths
 from ti_qat.artifact.encoder import build_encoder
 from ti_qat.artifact.schema import EncoderShape, Quantization
 
@@ -33,31 +34,40 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """An accelerator in one of its profiles."""
+
+    accelerator: Accelerator
+    profile: Profile
+
+
+@dataclass(frozen=True)
 class Cost:
-    """The figures of an accelerator, or the reason why there are none."""
+    """The figures of a candidate, or the reason why there are none."""
 
     figures: dict[str, Figure]
     failure: str | None = None
 
 
-def cost_of_each(workload: Workload, accelerators: Sequence[Accelerator]) -> list[Cost]:
-    """Return the cost of every accelerator, in their order; one that cannot be evaluated does not stop the others."""
+def cost_of_each(workload: Workload, candidates: Sequence[Candidate]) -> list[Cost]:
+    """Return the cost of every candidate, in their order; one that cannot be evaluated does not stop the others."""
     costs = []
-    for accelerator in accelerators:
+    for candidate in candidates:
         try:
-            costs.append(Cost(cost(workload, accelerator)))
+            costs.append(Cost(cost(workload, candidate)))
         except SimulatorError as error:
             costs.append(Cost({}, str(error)))
     return costs
 
 
-def cost(workload: Workload, accelerator: Accelerator) -> dict[str, Figure]:
+def cost(workload: Workload, candidate: Candidate) -> dict[str, Figure]:
     """Return the figures of an average inference: every numeric field of a DesignPoint, by name.
 
     Numbers are means over the sentences, statements hold where they hold for all, and the entries of a
     field that is a table are named `field.entry`. Raises SimulatorError.
     """
-    points = [figures_of(asdict(evaluate_inference(each, accelerator))) for each in _inferences(workload)]
+    inferences = _inferences(workload, candidate.accelerator.widths_of(candidate.profile))
+    points = [figures_of(asdict(evaluate_inference(each, candidate.accelerator))) for each in inferences]
     counts = [count for _, count in workload.sentences]
     return {name: _mean([point[name] for point in points], counts) for name in points[0]}
 
@@ -87,9 +97,9 @@ def _mean(values: Sequence[Figure], counts: Sequence[int]) -> Figure:
     return fsum(value * count for value, count in zip(known, counts, strict=True)) / sum(counts)
 
 
-@lru_cache(maxsize=4)
-def _inferences(workload: Workload) -> tuple[Inference, ...]:
+@lru_cache(maxsize=64)
+def _inferences(workload: Workload, fixed: FixedWidths | None) -> tuple[Inference, ...]:
     """Describe the sentences once for all accelerators."""
     encoder = build_encoder(workload.shape, workload.quantization)
     nonzero = dict(workload.nonzero)
-    return tuple(Inference.of(encoder, tokens, nonzero) for tokens, _ in workload.sentences)
+    return tuple(Inference.of(encoder, tokens, nonzero, fixed) for tokens, _ in workload.sentences)

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
 from hwsim.errors import SimulatorError, first_problem
 from hwsim.exploration.axes import Value
-from hwsim.simulate import Profile
+from hwsim.exploration.costs import Candidate
 
 Design = dict[str, Value]
 Axes = Mapping[str, tuple[Value, ...]]
@@ -31,6 +31,11 @@ def accelerator_of(base: Accelerator, design: Mapping[str, Value]) -> Accelerato
             table[field] = value
     # Through JSON, because strict validation takes an enum's value and a tuple from there only.
     return Accelerator.model_validate_json(json.dumps(content))
+
+
+def candidate_of(base: Candidate, design: Mapping[str, Value]) -> Candidate:
+    """Return `base` with what a design sets. Raises ValidationError where it does not fit."""
+    return Candidate(accelerator_of(base.accelerator, design), Profile(str(design.get(PROFILE, base.profile))))
 
 
 def reason(error: ValidationError) -> str:

@@ -10,14 +10,12 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from hwsim.config import Accelerator
-from hwsim.exploration.costs import Cost, cost_of_each
-from hwsim.exploration.designs import PROFILE, Design, accelerator_of, reason
+from hwsim.exploration.costs import Candidate, Cost, cost_of_each
+from hwsim.exploration.designs import Design, candidate_of, reason
 from hwsim.exploration.plan import Plan
 from hwsim.exploration.point_log import Finding, FindingLog, Point
-from hwsim.exploration.values import ValueClass, ValueTask, simulate_values
+from hwsim.exploration.values import ValueTask, simulate_values, value_class
 from hwsim.exploration.workers import CLUSTERS, each
-from hwsim.simulate import Profile
 
 OnProgress = Callable[[str, int, int], None]  # what ("designs" or "rows"), how many are done, of how many
 
@@ -37,17 +35,17 @@ class Evaluation:
         keys = [self._key(design) for design in designs]
         missing = {key: design for key, design in zip(keys, designs, strict=True) if key not in self._points.entries}
         self._tell_designs(len(designs) - len(missing))
-        valid: dict[str, Accelerator] = {}
+        valid: dict[str, Candidate] = {}
         invalid = []
         for key, design in missing.items():
             try:
-                valid[key] = accelerator_of(self._plan.settings.accelerator, design)
+                valid[key] = candidate_of(self._plan.base, design)
             except ValidationError as error:
                 invalid.append(Point(key=key, design=design, failure=reason(error)))
         self._keep(invalid)
         classes = {}
         if self._plan.settings.rows:
-            classes = {key: self._value_class(missing[key], accelerator) for key, accelerator in valid.items()}
+            classes = {key: value_class(candidate, self._plan.settings.accelerator) for key, candidate in valid.items()}
         self._simulate(list(classes.values()))
         for found in self._costs(valid):
             self._keep([self._point(key, missing[key], cost, classes.get(key)) for key, cost in found.items()])
@@ -70,14 +68,10 @@ class Evaluation:
         self._rows_done += done
         self._on_progress("rows", self._rows_done, self._rows_total)
 
-    def _value_class(self, design: Design, accelerator: Accelerator) -> ValueClass:
-        profile = Profile(str(design.get(PROFILE, self._plan.settings.space.profile)))
-        return ValueClass.of(accelerator, profile, self._plan.settings.accelerator)
-
-    def _value_key(self, found: ValueClass) -> str:
+    def _value_key(self, found: Candidate) -> str:
         return self._key([found.profile, found.accelerator.model_dump(mode="json")])
 
-    def _simulate(self, classes: Sequence[ValueClass]) -> None:
+    def _simulate(self, classes: Sequence[Candidate]) -> None:
         """Find the values of classes that are not in the log, each once."""
         by_key = {self._value_key(found): found for found in set(classes)}
         missing = {key: found for key, found in by_key.items() if key not in self._values.entries}
@@ -86,7 +80,7 @@ class Evaluation:
         for number, found in self._simulated(tasks):
             self._values.append([Finding(key=keys[number], figures=found.figures, failure=found.failure)])
 
-    def _task(self, found: ValueClass) -> ValueTask:
+    def _task(self, found: Candidate) -> ValueTask:
         settings, folder = self._plan.settings, self._plan.artifact_dir
         assert folder is not None  # values are asked of artifacts only
         assert settings.artifact_digest is not None
@@ -103,19 +97,19 @@ class Evaluation:
                 self._tell_rows(tasks[number].rows)
                 yield number, found
 
-    def _costs(self, accelerators: dict[str, Accelerator]) -> Iterator[dict[str, Cost]]:
+    def _costs(self, candidates: dict[str, Candidate]) -> Iterator[dict[str, Cost]]:
         """Yield costs by key as they are counted, many a task so that sending one weighs little."""
-        keys, stride = list(accelerators), self._plan.workers.points_per_task
+        keys, stride = list(candidates), self._plan.workers.points_per_task
         tasks = [keys[first : first + stride] for first in range(0, len(keys), stride)]
-        sent = [[accelerators[key] for key in task] for task in tasks]
+        sent = [[candidates[key] for key in task] for task in tasks]
         count = partial(cost_of_each, self._plan.workload)
         with closing(each(self._plan.workers, count, sent)) as results:
             for number, costs in results:
                 yield dict(zip(tasks[number], costs, strict=True))
 
-    def _point(self, key: str, design: Design, cost: Cost, value_class: ValueClass | None) -> Point:
-        if value_class is None:
+    def _point(self, key: str, design: Design, cost: Cost, values_of: Candidate | None) -> Point:
+        if values_of is None:
             return Point(key=key, design=design, figures=cost.figures, failure=cost.failure)
-        values = self._values.entries[self._value_key(value_class)]
+        values = self._values.entries[self._value_key(values_of)]
         figures, failure = cost.figures | values.figures, cost.failure or values.failure
         return Point(key=key, design=design, figures=figures, failure=failure)

@@ -11,14 +11,15 @@ from pathlib import Path
 from hwsim.config import Accelerator, parse_toml, read_accelerator
 from hwsim.design import BERT_BASE, STATIC_SCALES, share_of_weights
 from hwsim.errors import SimulatorError
-from hwsim.exploration.axes import axis_values
-from hwsim.exploration.costs import Workload, cost
+from hwsim.exploration.axes import Value, axis_values
+from hwsim.exploration.costs import Candidate, Workload, cost
 from hwsim.exploration.designs import Axes, check_axes
 from hwsim.exploration.space import MAX_POINTS, Space, Workers
 from hwsim.exploration.strategies import tries
 from hwsim.exploration.values import VALUE_FIGURES
 from hwsim.schedule.workload import nonzero_weights
 from ti_qat.artifact import io
+from ti_qat.artifact.atomic import sha256_of
 from ti_qat.artifact.encoder import build_encoder
 from ti_qat.artifact.schema import EncoderShape, Frozen
 
@@ -28,13 +29,14 @@ DEFAULT_TOKENS, DEFAULT_NONZERO_FRACTION = 128, 0.6
 class Settings(Frozen):
     """All that a sweep's results depend on; two sweeps of equal settings find the same.
 
-    `shape` and `nonzero_fraction` are those of a sweep without an artifact; `sentences` are pairs (tokens,
-    how many of that length), `rows` those whose values are computed, 0 where no figure asks for values.
+    `own_tables` are the SHA-256 of the user's energy tables by path, `sentences` pairs (tokens, how many of
+    that length), `rows` how many have their values computed: 0 where no figure asks for values.
     """
 
     tool_version: str
     space: Space
     accelerator: Accelerator
+    own_tables: dict[str, str]
     artifact_digest: str | None
     shape: EncoderShape
     sentences: tuple[tuple[int, int], ...]
@@ -62,6 +64,11 @@ class Plan:
     artifact_dir: Path | None
 
     @property
+    def base(self) -> Candidate:
+        """What the axes do not set."""
+        return Candidate(self.settings.accelerator, self.settings.space.profile)
+
+    @property
     def tries(self) -> int:
         """How many designs are tried."""
         return tries(self.settings.space.strategy, self.axes)
@@ -70,19 +77,21 @@ class Plan:
 def prepare(space_file: Path, artifact_dir: Path | None) -> Plan:
     """Read and check all that a sweep needs. Raises SimulatorError or ArtifactError, naming the field."""
     source, space = str(space_file), parse_toml(space_file, Space)
-    base = read_accelerator(_beside(space_file, space.accelerator))
-    axes = {name: axis_values(axis) for name, axis in space.axes.items()}
+    base = read_accelerator(str(_beside(space_file, space.accelerator)))
+    axes = {name: tuple(_beside(space_file, value) for value in axis_values(axis)) for name, axis in space.axes.items()}
     check_axes(source, axes, base)
     if tries(space.strategy, axes) > MAX_POINTS:
         found = f"{tries(space.strategy, axes):,}; the strategies random and optuna try a part of them"
         raise SimulatorError(source, "axes", expected=f"at most {MAX_POINTS:,} designs", found=found)
     artifact = None if artifact_dir is None else io.load(artifact_dir)
     workload = _of_shape(source, space) if artifact is None else _of_artifact(source, space, artifact)
-    _check_asked(source, space, (*cost(workload, base), *(VALUE_FIGURES if artifact is not None else ())))
+    known = tuple(cost(workload, Candidate(base, space.profile)))
+    _check_asked(source, space, known if artifact is None else (*known, *VALUE_FIGURES))
     settings = Settings(
         tool_version=metadata.version("ti-qat"),
         space=space.model_copy(update={"workers": Workers()}),
         accelerator=base,
+        own_tables=_own_tables(base, axes),
         artifact_digest=None if artifact is None else artifact.digest,
         shape=workload.shape,
         sentences=workload.sentences,
@@ -91,9 +100,17 @@ def prepare(space_file: Path, artifact_dir: Path | None) -> Plan:
     return Plan(source, settings, axes, workload, space.workers, artifact_dir)
 
 
-def _beside(space_file: Path, accelerator: str) -> str:
-    """Return a preset's name as it is, and a file as the space file means it: from its own folder."""
-    return str(space_file.parent / accelerator) if accelerator.endswith(".toml") else accelerator
+def _beside(space_file: Path, value: Value) -> Value:
+    """Return a file's name as the space file means it, from its own folder, and any other value as it is."""
+    if isinstance(value, tuple):
+        return tuple(str(_beside(space_file, each)) for each in value)
+    return str(space_file.parent / value) if isinstance(value, str) and value.endswith(".toml") else value
+
+
+def _own_tables(base: Accelerator, axes: Axes) -> dict[str, str]:
+    choices = (base.energy_tables, *axes.get("energy_tables", ()))
+    names = {name for choice in choices if isinstance(choice, tuple) for name in choice}
+    return {name: sha256_of(Path(name)) for name in sorted(names) if Path(name).is_file()}
 
 
 def _of_shape(source: str, space: Space) -> Workload:

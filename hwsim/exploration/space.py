@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from hwsim.config import Profile
 from hwsim.exploration.axes import Axis, flattened
 from hwsim.exploration.costs import Figures
-from hwsim.simulate import Profile
 from ti_qat.artifact.schema import EncoderShape, Frozen
 
 MAX_POINTS = 1_000_000

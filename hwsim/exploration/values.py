@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, Profile
 from hwsim.errors import SimulatorError
-from hwsim.exploration.costs import Cost, figures_of
-from hwsim.simulate import Profile, simulate
+from hwsim.exploration.costs import Candidate, Cost, figures_of
+from hwsim.simulate import simulate
 from ti_qat.artifact import io
 
 VALUE_FIGURES = ("score", "label_agreement", "overflow_events")
@@ -21,24 +21,10 @@ VALUE_FIELDS = {
 
 
 @dataclass(frozen=True)
-class ValueClass:
-    """All accelerators that compute the same values: `accelerator` is one of them, told by what changes values."""
-
-    accelerator: Accelerator
-    profile: Profile
-
-    @classmethod
-    def of(cls, accelerator: Accelerator, profile: Profile, base: Accelerator) -> ValueClass:
-        """Return the class of an accelerator that differs from `base`, whose other fields stand for all."""
-        changes = {name: getattr(accelerator, name) for name in VALUE_FIELDS[profile]}
-        return cls(base.model_copy(update=changes), profile)
-
-
-@dataclass(frozen=True)
 class ValueTask:
-    """A value class, and on which rows of which artifact it is to be simulated."""
+    """What is to be simulated, and on which rows of which artifact."""
 
-    value_class: ValueClass
+    candidate: Candidate
     artifact_dir: Path
     artifact_digest: str
     rows: int
@@ -47,12 +33,18 @@ class ValueTask:
 def simulate_values(task: ValueTask, on_rows: Callable[[int], None] = lambda rows: None) -> Cost:
     """Return VALUE_FIGURES, or the reason why there are none; `on_rows` receives the number of rows just done."""
     artifact = _artifact(task.artifact_dir, task.artifact_digest)
-    chosen = task.value_class
+    chosen = task.candidate
     try:
         report, _ = simulate(artifact, chosen.accelerator, profile=chosen.profile, limit=task.rows, on_progress=on_rows)
     except SimulatorError as error:
         return Cost({}, str(error))
     return Cost(figures_of({name: getattr(report, name) for name in VALUE_FIGURES}))
+
+
+def value_class(candidate: Candidate, base: Accelerator) -> Candidate:
+    """Return the one that stands for all candidates of the same values: `base` with what changes values."""
+    changes = {name: getattr(candidate.accelerator, name) for name in VALUE_FIELDS[candidate.profile]}
+    return Candidate(base.model_copy(update=changes), candidate.profile)
 
 
 @lru_cache(maxsize=1)

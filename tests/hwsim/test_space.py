@@ -158,3 +158,14 @@ def test_an_artifact_has_a_shape_of_its_own(tmp_path: Path) -> None:
     file = space_file(tmp_path, "[objectives]", "nonzero_fraction = 0.5\n[objectives]")
     with pytest.raises(SimulatorError, match="nonzero_fraction: expected none beside an artifact"):
         prepare(file, artifact.path)
+
+
+def test_own_energy_tables_are_found_from_the_space_file_and_told_apart_by_content(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "hwsim" / "tables" / "dram_lpddr4.toml"
+    (tmp_path / "mine.toml").write_text(shipped.read_text())
+    tables = 'energy_tables = [["logic_22nm", "sram_22nm_lop", "mine.toml"]]'
+    file = space_file(tmp_path, "array_rows = [8, 16]", tables)
+    before = prepare(file, None)
+    assert before.axes["energy_tables"] == (("logic_22nm", "sram_22nm_lop", str(tmp_path / "mine.toml")),)
+    (tmp_path / "mine.toml").write_text(shipped.read_text() + "\n# another\n")
+    assert prepare(file, None).settings.digest != before.settings.digest

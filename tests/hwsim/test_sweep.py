@@ -17,13 +17,13 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from hwsim.config import Accelerator, read_accelerator
+from hwsim.config import Accelerator, Profile, read_accelerator
 from hwsim.datapath.fixed_simulation import FixedRun
 from hwsim.design import BERT_BASE, evaluate_design
 from hwsim.errors import SimulatorError
 from hwsim.exploration import evaluation as evaluation_module
 from hwsim.exploration.cli import sweep_space
-from hwsim.exploration.costs import Workload, cost_of_each, figures_of
+from hwsim.exploration.costs import Candidate, Workload, cost_of_each, figures_of
 from hwsim.exploration.figures import pareto
 from hwsim.exploration.plan import prepare
 from hwsim.exploration.point_log import FindingLog, Point
@@ -31,7 +31,7 @@ from hwsim.exploration.results import Sweep
 from hwsim.exploration.space import Grid, Guided, RandomChoice, Space, Workers
 from hwsim.exploration.sweep import sweep as run_sweep
 from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
-from hwsim.simulate import Profile, Values, compute_values, simulate
+from hwsim.simulate import Values, compute_values, simulate
 from tests.builders import tiny_artifact, tiny_quantization
 from ti_qat.artifact.errors import OutputError
 from ti_qat.artifact.io import Artifact
@@ -122,6 +122,7 @@ def test_figures_of_an_artifact_are_those_of_simulate(tmp_path: Path, artifact: 
     assert point.figures["cycles"] == pytest.approx(report.cycles_per_inference, rel=1e-9)
     assert point.figures["latency_ms"] == pytest.approx(report.latency_ms, rel=1e-9)
     assert point.figures["energy_pj"] == pytest.approx(report.energy_pj_per_inference, rel=1e-9)
+    assert point.figures["area_mm2"] == pytest.approx(sum(report.estimate.area_mm2.values()), rel=1e-9)
 
 
 def test_what_computes_the_same_values_is_simulated_once(
@@ -184,7 +185,7 @@ def test_values_that_cannot_be_computed_fail_their_points_only(tmp_path: Path) -
     found = sweep_space(written(tmp_path, SCORES), tmp_path / "out", from_tokens.path)
     for point in found.points:
         assert (point.failure is not None) is (point.design["profile"] == "fixed")
-        assert point.figures["cycles"]
+        assert ("cycles" in point.figures) is (point.failure is None)
 
 
 def test_points_outside_the_constraints_are_kept_and_not_on_the_front(tmp_path: Path) -> None:
@@ -216,11 +217,11 @@ def test_what_is_there_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytes
     whole, log = files_of(out), out / "points.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:10]) + (lines[10][:40] if cut == "half a line" else b""))
-    evaluated: list[Accelerator] = []
+    evaluated: list[Candidate] = []
 
-    def counting(workload: Workload, accelerators: list[Accelerator]) -> Any:
-        evaluated.extend(accelerators)
-        return cost_of_each(workload, accelerators)
+    def counting(workload: Workload, candidates: list[Candidate]) -> Any:
+        evaluated.extend(candidates)
+        return cost_of_each(workload, candidates)
 
     monkeypatch.setattr(evaluation_module, "cost_of_each", counting)
     sweep_space(file, out)

@@ -12,7 +12,8 @@ from hwsim.exploration.results import Sweep, SweepPoint, written
 from hwsim.reporting.figures import Figures, blank_figure
 
 MAX_DRAWN = 2000  # of the points that are beaten; a browser draws no more of them in a moment
-_UNITS = {"ms": "ms", "ns": "ns", "pj": "pJ", "mm2": "mm²", "bytes": "bytes", "cycles": "cycles"}
+# Units at the end of a name: as a reader sees them, and how many of the name's they are.
+_UNITS = {"ms": ("ms", 1.0), "pj": ("µJ", 1e-6), "mm2": ("mm²", 1.0), "bytes": ("kB", 1e-3)}
 _WIDE = 30.0  # from which ratio of largest to smallest an axis is logarithmic
 
 
@@ -23,10 +24,11 @@ def pareto(found: Sweep) -> Figures:
     return {"_by_".join(filter(None, pair)).replace(".", "_"): _plot(found, *pair) for pair in pairs}
 
 
-def quantity(name: str) -> str:
-    """Return a figure's name in words, with its unit: energy_pj is energy (pJ)."""
+def quantity(name: str) -> tuple[str, float]:
+    """Return a figure's name in words, with the unit that it is shown in, and the factor to that unit."""
     words, _, unit = name.rpartition("_")
-    return f"{words} ({_UNITS[unit]})".replace("_", " ") if words and unit in _UNITS else name.replace("_", " ")
+    shown, factor = _UNITS.get(unit, ("", 1.0))
+    return (f"{words} ({shown})" if shown else name).replace("_", " "), factor
 
 
 def _plot(found: Sweep, across: str | None, up: str) -> go.Figure:
@@ -37,7 +39,9 @@ def _plot(found: Sweep, across: str | None, up: str) -> go.Figure:
         "beaten": [index for index in known if found.points[index].feasible and index not in on_front],
         "on the front": list(found.pareto),
     }
-    title = f"{quantity(up)} against {quantity(across)}" if across else f"{quantity(up)} of each point"
+    label_across, to_across = quantity(across) if across else ("point", 1.0)
+    label_up, to_up = quantity(up)
+    title = f"{label_up} against {label_across}" if across else f"{label_up} of each point"
     figure = blank_figure(title[0].upper() + title[1:])
     markers = {
         "outside the constraints": {"color": "#cccccc", "symbol": "x-thin-open", "size": 6},
@@ -47,20 +51,26 @@ def _plot(found: Sweep, across: str | None, up: str) -> go.Figure:
     for name, members in groups.items():
         drawn = members if name == "on the front" else members[:: max(1, ceil(len(members) / MAX_DRAWN))]
         figure.add_scatter(
-            x=[found.points[index].figures[across] if across else index for index in drawn],
-            y=[found.points[index].figures[up] for index in drawn],
+            x=[_number(found.points[index], across) * to_across if across else index for index in drawn],
+            y=[_number(found.points[index], up) * to_up for index in drawn],
             text=[_described(index, found.points[index]) for index in drawn],
             name=name,
             mode="markers",
             marker=markers[name],
         )
-    figure.update_xaxes(title=quantity(across) if across else "point", type=_scale(found.points, across))
-    figure.update_yaxes(title=quantity(up), type=_scale(found.points, up))
+    figure.update_xaxes(title=label_across, type=_scale(found.points, across))
+    figure.update_yaxes(title=label_up, type=_scale(found.points, up))
     return figure
 
 
 def _has(point: SweepPoint, *names: str | None) -> bool:
     return all(name is None or point.figures.get(name) is not None for name in names)
+
+
+def _number(point: SweepPoint, name: str) -> float:
+    value = point.figures[name]
+    assert value is not None  # asked of points that have it
+    return value
 
 
 def _described(index: int, point: SweepPoint) -> str:

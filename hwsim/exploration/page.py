@@ -21,6 +21,6 @@ def render(found: Sweep) -> str:
         found=found,
         outside=sum(point.failure is None and not point.feasible for point in found.points),
         failures=failures.most_common(),
-        objectives={name: (figures.quantity(name), direction.value) for name, direction in space.objectives.items()},
+        objectives={name: (*figures.quantity(name), direction.value) for name, direction in space.objectives.items()},
         written=written,
     )

@@ -6,7 +6,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from hwsim.reporting.figures import training
 from hwsim.reporting.report import HTML_FILE, JSON_FILE, TrainingPoint, report_run
 from hwsim.simulate import simulate, write_simulation
 from tests.builders import tiny_artifact
+from tests.hwsim.browser import CHROMIUM, drawn_figures
 
-CHROMIUM = shutil.which("chromium")
 HOSTILE = "</script><img src=x onerror=console.error('escaped')>"
 FIGURES = {
     "teacher_training", "student_training", "energy_by_level", "energy_by_unit", "energy_by_layer", "cycles_by_unit",
@@ -120,20 +119,9 @@ def test_a_missing_or_malformed_input_is_named(run_dir: Path, tmp_path: Path) ->
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.parametrize("width_pixels", [500, 1200])
 def test_browser_draws_every_figure_without_a_console_message(run_dir: Path, tmp_path: Path, width_pixels: int) -> None:
-    command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-        "--virtual-time-budget=20000", f"--window-size={width_pixels},3000", f"--user-data-dir={tmp_path}",
-        (run_dir / HTML_FILE).as_uri(),
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in result.stderr
-    bodies = re.split(r'id="figure-', result.stdout)[1:]
-    assert len(bodies) == len(FIGURES)
-    for body in bodies:
-        name = body.partition('"')[0]
-        drawn = re.search(r'class="main-svg"[^>]*width="(\d+)', body)
-        assert drawn, name
-        assert int(drawn.group(1)) <= width_pixels, name
+    figures = drawn_figures(run_dir / HTML_FILE, width_pixels, tmp_path)
+    assert figures.keys() == FIGURES
+    for name, body in figures.items():
         assert re.search(r'<path class="js-line"|<g class="point"><path', body), name
 
 

@@ -33,6 +33,7 @@ from hwsim.exploration.sweep import sweep as run_sweep
 from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
 from hwsim.simulate import Values, compute_values, simulate
 from tests.builders import tiny_artifact, tiny_quantization
+from tests.hwsim.browser import CHROMIUM, drawn_figures
 from ti_qat.artifact.errors import OutputError
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.schema import ActivationScaling
@@ -367,13 +368,24 @@ def test_the_page_is_whole_offline_and_escaped(tmp_path: Path) -> None:
     assert page.count("<tr><td>") == len(found.pareto) + 1
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("width_pixels", [500, 1200])
+def test_browser_draws_every_point(tmp_path: Path, width_pixels: int) -> None:
+    found = sweep_space(written(tmp_path, COSTS), tmp_path / "out")
+    figures = drawn_figures(tmp_path / "out" / "sweep.html", width_pixels, tmp_path / "profile")
+    assert figures.keys() == pareto(found).keys()
+    for body in figures.values():
+        assert body.count('class="point"') == sum(point.failure is None for point in found.points)
+
+
 def test_every_point_with_figures_is_in_its_group(tmp_path: Path) -> None:
     found = sweep_space(written(tmp_path, 'constraints = ["latency_ms <= 0.73"]' + COSTS), tmp_path / "out")
     figure = pareto(found)["latency_ms_by_energy_pj"]
     drawn = {trace.name: set(zip(trace.x, trace.y, strict=True)) for trace in figure.data}
     assert drawn == {
         name: {
-            (point.figures["latency_ms"], point.figures["energy_pj"])
+            (point.figures["latency_ms"], point.figures["energy_pj"] * 1e-6)
             for index, point in enumerate(found.points)
             if point.failure is None and belongs(index, point)
         }
@@ -383,7 +395,7 @@ def test_every_point_with_figures_is_in_its_group(tmp_path: Path) -> None:
             "on the front": lambda index, point: index in found.pareto,
         }.items()
     }
-    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("latency (ms)", "energy (pJ)")
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("latency (ms)", "energy (µJ)")
 
 
 def test_a_single_objective_is_drawn_in_the_order_of_the_points(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 CLUSTERS = ("dask", "ray")  # backends of many machines
 _RAY_TASKS_PER_JOB = 4
+_IDLE_S = 30  # after which a process goes; those of a killed sweep take loky another 30 s
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}
 _PIP = {"dask": "'ti-qat[cluster]'", "ray": "ray"}
 
@@ -34,7 +35,8 @@ def workforce(source: str, workers: Workers) -> Iterator[None]:
         module = _imported(source, workers.backend)
         importlib.import_module("ray").init(address=workers.address, ignore_reinit_error=True)
         module.register_ray()
-    with joblib.parallel_config(workers.backend, n_jobs=jobs):
+    settings = {"idle_worker_timeout": _IDLE_S} if workers.backend == "loky" else {}
+    with joblib.parallel_config(workers.backend, n_jobs=jobs, **settings):
         yield
 
 

@@ -73,7 +73,7 @@ class Evaluation:
 
     def _simulate(self, classes: Sequence[Candidate]) -> None:
         """Find the values of classes that are not in the log, each once."""
-        by_key = {self._value_key(found): found for found in set(classes)}
+        by_key = {self._value_key(found): found for found in dict.fromkeys(classes)}
         missing = {key: found for key, found in by_key.items() if key not in self._values.entries}
         keys, tasks = list(missing), [self._task(found) for found in missing.values()]
         self._rows_total += sum(task.rows for task in tasks)

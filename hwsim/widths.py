@@ -38,7 +38,7 @@ class FixedWidths(BaseModel):
     multiplier_bits: Annotated[int, Field(ge=6, le=32)] = 16
     table_entries: Annotated[int, Field(ge=16, le=256)] = 256
     exponential: Approximation = Approximation.POLYNOMIAL
-    gelu: Approximation = Approximation.POLYNOMIAL
+    gelu: Approximation = Approximation.TABLE
     rounding: Rounding = Rounding.HALF_EVEN
     calibration_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 32
     calibration_margin_bits: Annotated[int, Field(ge=0, le=8)] = 1

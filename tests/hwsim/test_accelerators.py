@@ -28,7 +28,7 @@ def test_one_is_described_field_by_field(tmp_path: Path) -> None:
     lines = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")]).stdout.splitlines()
     assert lines[0].startswith("wearable: 16 x 16 elements")
     described = dict(line.split(maxsplit=1) for line in lines[1:])
-    assert (described["array_rows"], described["clock_hz"], described["fixed.gelu"]) == ("8", "1e+08", "polynomial")
+    assert (described["array_rows"], described["clock_hz"], described["fixed.gelu"]) == ("8", "1e+08", "table")
     assert (described["battery.capacity_mah"], described["battery.usable_fraction"]) == ("225", "1")
     as_json = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml"), "--json"]).stdout
     assert json.loads(as_json)["array_rows"] == 8

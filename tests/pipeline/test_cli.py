@@ -136,7 +136,7 @@ def publish_empty(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("toaster", None, "expected a .toml file or one of phone, wearable, found 'toaster'"),
+        ("toaster", None, "phone, server, vitallm_like, wearable, zymet_like, found 'toaster'"),
         ("mine.toml", None, "mine.toml: file: expected a TOML file"),
         ("mine.toml", "array_rows = 0\n", "mine.toml: "),
     ],

@@ -23,7 +23,8 @@ R = TypeVar("R")
 _numba_settings: Any = numba.config  # its attributes come from the environment
 
 _HERE = Path(__file__).parent
-_SOURCES = (Path(numerics.__file__), Path(__file__), _HERE / "fixed_point.py", *sorted((_HERE / "units").glob("*.py")))
+_KERNELS = sorted(file for package in ("activity", "units") for file in (_HERE / package).glob("*.py"))
+_SOURCES = (Path(numerics.__file__), Path(__file__), _HERE / "fixed_point.py", *_KERNELS)
 
 
 def _cache_directory() -> str:

@@ -7,12 +7,12 @@ import tomllib
 from enum import StrEnum
 from math import inf
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwsim.errors import SimulatorError, first_problem
-from hwsim.units.accumulator import AccumulatorRange
+from hwsim.units.accumulator import CODE_BITS, AccumulatorRange
 from hwsim.widths import FixedWidths
 
 _PRESETS = Path(__file__).parent / "configs"
@@ -60,6 +60,14 @@ class Battery(BaseModel):
         return self.capacity_mah * 3.6 * self.voltage_v * self.usable_fraction
 
 
+class ZeroGating(StrEnum):
+    """Which zero operands keep an element's product and accumulator from switching."""
+
+    NONE = "none"
+    WEIGHTS = "weights"
+    WEIGHTS_AND_ACTIVATIONS = "weights_and_activations"
+
+
 class Accelerator(BaseModel):
     """One design point. Required is what has no default; `fixed` are the widths of the fixed profile.
 
@@ -82,6 +90,8 @@ class Accelerator(BaseModel):
     dram_bandwidth_bytes_per_s: Annotated[float, Field(gt=0, le=1e14)]
     dram_latency_ns: Annotated[float, Field(ge=0, le=1e6)]
     vector_lanes: Annotated[int, Field(ge=1, le=65536)]
+    activation_bits_per_cycle: Literal[1, 8] = 8
+    zero_gating: ZeroGating = ZeroGating.NONE
     vector_pipeline_cycles: Annotated[int, Field(ge=0, le=4096)] = 8
     weight_buffer_banks: Annotated[int, Field(ge=1, le=65536)] | None = None
     activation_buffer_banks: Annotated[int, Field(ge=1, le=65536)] | None = None
@@ -99,6 +109,22 @@ class Accelerator(BaseModel):
                 f"weight_buffer_bytes ({self.weight_buffer_bytes}) below two tiles of the array ({2 * tile_bytes})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _serial_bits_pass(self) -> Self:
+        if self.bit_serial and self.dataflow is Dataflow.INPUT_STATIONARY:
+            raise ValueError("activation_bits_per_cycle (1) needs activations that pass, which input_stationary keeps")
+        return self
+
+    @property
+    def bit_serial(self) -> bool:
+        """Whether activations enter the array bit by bit."""
+        return self.activation_bits_per_cycle == 1
+
+    @property
+    def cycles_per_step(self) -> int:
+        """Cycles for which the array takes one activation."""
+        return CODE_BITS // self.activation_bits_per_cycle
 
     @property
     def weight_buffer_bytes_per_cycle(self) -> float:

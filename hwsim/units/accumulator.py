@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsim.compiled_numerics import compiled
 
+CODE_BITS = 8
 CODE_MAGNITUDE = 127
 
 

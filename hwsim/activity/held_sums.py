@@ -11,51 +11,55 @@ import numpy as np
 from hwsim.compiled_numerics import compiled
 from hwsim.units.popcount import popcount
 
-_CHUNK = 128  # products between two looks at how large the sums have become
-_NARROW_HIGH = (1 << 15) - 1
+_CHUNK = 256  # products between two looks at how large the sums have become
 
 
 @compiled
-def _narrow_steps(codes, shift, m, lanes, block, steps, count, gates_lanes, product_mask, sums, held):  # type: ignore[no-untyped-def]
-    """Take `count` steps, a multiple of 4, in int16; return toggles of (low 16 sum bits, sum sign, product).
+def _narrow_steps(codes, shift, m, lanes, block, steps, first, last, counts_products, sums, held):  # type: ignore[no-untyped-def]
+    """Take the steps from `first` to `last`, a multiple of 4, in int16; return toggles of (low 16 sum bits, sum sign, product).
 
-    Each loop adds 4 * 16 ones a lane at most, so that 256 lanes stay within uint16.
+    Products are counted where zero lanes leave them as they are. A loop adds 4 * 16 ones a lane at most, so that
+    the lanes of a block stay within uint16. Signs are shifted into one word, a funnel shift each.
     """
     ones, signs, products = np.int64(0), np.int64(0), np.int64(0)
-    sign = np.uint16(15)
-    for i in range(0, count, 4):
-        k0, k1, k2, k3 = steps[i], steps[i + 1], steps[i + 2], steps[i + 3]
+    one, sign, wires = np.uint16(1), np.uint16(15), np.uint16(255)
+    for i in range(first, last, 4):
+        k0, k1, k2, k3 = steps[m, i], steps[m, i + 1], steps[m, i + 2], steps[m, i + 3]
         x0, x1 = np.int16(codes[m, k0]), np.int16(codes[m, k1])
         x2, x3 = np.int16(codes[m, k2]), np.int16(codes[m, k3])
-        f0, f1, f2, f3 = x0 >> shift, x1 >> shift, x2 >> shift, x3 >> shift
-        bits, flips, wires = np.uint16(0), np.uint16(0), np.uint16(0)
+        bits, flips, driven = np.uint16(0), np.uint16(0), np.uint16(0)
         for n in range(sums.shape[0]):
             w0, w1 = np.int16(lanes[block, k0, n]), np.int16(lanes[block, k1, n])
             w2, w3 = np.int16(lanes[block, k2, n]), np.int16(lanes[block, k3, n])
-            p0, p1, p2, p3 = np.int16(x0 * w0), np.int16(x1 * w1), np.int16(x2 * w2), np.int16(x3 * w3)
             s = sums[n]
-            s0 = np.int16(s + p0)
-            s1 = np.int16(s0 + p1)
-            s2 = np.int16(s1 + p2)
-            s3 = np.int16(s2 + p3)
+            s0 = np.int16(s + np.int16(x0 * w0))
+            s1 = np.int16(s0 + np.int16(x1 * w1))
+            s2 = np.int16(s1 + np.int16(x2 * w2))
+            s3 = np.int16(s2 + np.int16(x3 * w3))
             sums[n] = s3
             d0, d1, d2, d3 = np.uint16(s ^ s0), np.uint16(s0 ^ s1), np.uint16(s1 ^ s2), np.uint16(s2 ^ s3)
             bits = np.uint16(bits + popcount(d0) + popcount(d1) + popcount(d2) + popcount(d3))
-            flips = np.uint16(flips + (d0 >> sign) + (d1 >> sign) + (d2 >> sign) + (d3 >> sign))
-            h = held[n]
-            q0, q1, q2, q3 = np.int16(f0 * w0), np.int16(f1 * w1), np.int16(f2 * w2), np.int16(f3 * w3)
-            if gates_lanes:
-                p0, q0 = (p0, q0) if w0 != 0 else (h, h)
-                p1, q1 = (p1, q1) if w1 != 0 else (p0, p0)
-                p2, q2 = (p2, q2) if w2 != 0 else (p1, p1)
-                p3, q3 = (p3, q3) if w3 != 0 else (p2, p2)
-            held[n] = p3
-            e0, e1 = np.uint16(np.uint16(q0 ^ h) & product_mask), np.uint16(np.uint16(q1 ^ p0) & product_mask)
-            e2, e3 = np.uint16(np.uint16(q2 ^ p1) & product_mask), np.uint16(np.uint16(q3 ^ p2) & product_mask)
-            wires = np.uint16(wires + popcount(e0) + popcount(e1) + popcount(e2) + popcount(e3))
+            turned = np.uint16(np.uint16(np.uint16(d0 >> sign) << one) | np.uint16(d1 >> sign))
+            turned = np.uint16(np.uint16(turned << one) | np.uint16(d2 >> sign))
+            turned = np.uint16(np.uint16(turned << one) | np.uint16(d3 >> sign))
+            flips = np.uint16(flips + popcount(turned))
+            if counts_products:
+                h = held[n]
+                p0 = np.int16(x0 * w0) if w0 != 0 else h
+                p1 = np.int16(x1 * w1) if w1 != 0 else p0
+                p2 = np.int16(x2 * w2) if w2 != 0 else p1
+                p3 = np.int16(x3 * w3) if w3 != 0 else p2
+                q0 = np.int16((x0 >> shift) * w0) if w0 != 0 else h
+                q1 = np.int16((x1 >> shift) * w1) if w1 != 0 else p0
+                q2 = np.int16((x2 >> shift) * w2) if w2 != 0 else p1
+                q3 = np.int16((x3 >> shift) * w3) if w3 != 0 else p2
+                held[n] = p3
+                e0, e1 = np.uint16(np.uint16(q0 ^ h) & wires), np.uint16(np.uint16(q1 ^ p0) & wires)
+                e2, e3 = np.uint16(np.uint16(q2 ^ p1) & wires), np.uint16(np.uint16(q3 ^ p2) & wires)
+                driven = np.uint16(driven + popcount(e0) + popcount(e1) + popcount(e2) + popcount(e3))
         ones += np.int64(bits)
         signs += np.int64(flips)
-        products += np.int64(wires)
+        products += np.int64(driven)
     return ones, signs, products
 
 
@@ -66,7 +70,7 @@ def _wide_steps(codes, shift, m, lanes, block, steps, first, last, gates_lanes, 
     sum_mask, product_mask = masks
     bits, wires = np.int64(0), np.int64(0)
     for i in range(first, last):
-        k = steps[i]
+        k = steps[m, i]
         x = np.int32(codes[m, k])
         opening = x >> shift
         changed, driven = np.uint32(0), np.uint32(0)
@@ -89,70 +93,82 @@ def _wide_steps(codes, shift, m, lanes, block, steps, first, last, gates_lanes, 
 
 
 @compiled
-def _plan_steps(codes, m, first, last, gates_codes, steps):  # type: ignore[no-untyped-def]
-    """Fill `steps` with the k in [first, last) that are not gated; return (their number, sum of |code|)."""
-    count, magnitude = 0, 0
-    for k in range(first, last):
-        code = np.int64(codes[m, k])
-        if code != 0 or not gates_codes:
-            steps[count] = k
-            count += 1
-        magnitude += abs(code)
-    return count, magnitude
+def _plan_steps(codes, gates_codes):  # type: ignore[no-untyped-def]
+    """Return each chunk's k that are not gated, in order, (M, K); their number and the sum of |code|, (M, chunks)."""
+    rows, k = codes.shape
+    chunks = (k + _CHUNK - 1) // _CHUNK
+    steps = np.zeros((rows, k), np.int32)
+    counts, magnitudes = np.zeros((rows, chunks), np.int64), np.zeros((rows, chunks), np.int64)
+    for m in range(rows):
+        for chunk in range(chunks):
+            taken = first = chunk * _CHUNK
+            for step in range(first, min(first + _CHUNK, k)):
+                if codes[m, step] != 0 or not gates_codes:
+                    steps[m, taken] = step
+                    taken += 1
+                magnitudes[m, chunk] += abs(np.int64(codes[m, step]))
+            counts[m, chunk] = taken - first
+    return steps, counts, magnitudes
+
+
+@compiled
+def peak_magnitude(sums):  # type: ignore[no-untyped-def]
+    """Return the largest |sum| of int32 (L,), as int32."""
+    peak = np.int32(0)
+    for n in range(sums.shape[0]):
+        peak = np.int32(max(peak, np.int32(abs(sums[n]))))
+    return peak
 
 
 @compiled
 def _settle_row(sums, held, masks, bus, opens_fold):  # type: ignore[no-untyped-def]
     """Put a row's sums on the bus, then clear; return the toggles of (sum, product, bus)."""
     sum_mask, product_mask = masks
-    cleared, released, sent = np.int64(0), np.int64(0), np.int64(0)
+    cleared, released, sent = np.uint32(0), np.uint32(0), np.uint32(0)
     for n in range(sums.shape[0]):
-        if opens_fold:
-            sent += np.int64(popcount(np.uint32(np.uint32(bus[n]) & sum_mask)))
-            bus[n] = 0
-        sent += np.int64(popcount(np.uint32(np.uint32(bus[n] ^ sums[n]) & sum_mask)))
-        bus[n] = sums[n]
-        cleared += np.int64(popcount(np.uint32(np.uint32(sums[n]) & sum_mask)))
-        released += np.int64(popcount(np.uint32(np.uint32(held[n]) & product_mask)))
-        sums[n] = held[n] = 0
-    return cleared, released, sent
+        left = np.uint32(np.uint32(bus[n]) & sum_mask)
+        leaving = np.uint32(np.uint32(sums[n]) & sum_mask)
+        sent = np.uint32(sent + (popcount(left) + popcount(leaving) if opens_fold else popcount(left ^ leaving)))
+        cleared = np.uint32(cleared + popcount(leaving))
+        released = np.uint32(released + popcount(np.uint32(np.uint32(held[n]) & product_mask)))
+        bus[n], sums[n], held[n] = sums[n], np.int32(0), np.int32(0)
+    return np.int64(cleared), np.int64(released), np.int64(sent)
 
 
 @compiled
-def held_sums_toggles(codes, shift, lanes, largest, array_rows, gates, limits, masks, sum_bits):  # type: ignore[no-untyped-def]
+def held_sums_toggles(codes, shift, lanes, narrow_high, array_rows, gates, limits, masks):  # type: ignore[no-untyped-def]
     """Return the toggles of (sum, product, bus) for codes int8 (M, K) against lanes int8 (blocks, K, L).
 
-    `largest` bounds |lanes|; gates are (of codes, of lanes): a zero there leaves sum and product as they are.
-    `limits` are (low, high, wraps, 32 - sum_bits) and `masks` the bits of a sum and of a product that exist.
+    Lanes are ternary where the 16-bit path is to be taken, for sums up to `narrow_high`; else that is below 0.
+    Gates are (of codes, of lanes): a zero there leaves sum and product as they are. `limits` are (low, high, wraps,
+    bits of an int32 beyond a sum's), `masks` the bits of a sum and of a product; no bit of a product means that
+    products are counted elsewhere.
     """
     gates_codes, gates_lanes = gates
     length = lanes.shape[2]
     sums, held, bus = np.zeros(length, np.int32), np.zeros(length, np.int32), np.zeros(length, np.int32)
     narrow_sums, narrow_held = np.zeros(length, np.int16), np.zeros(length, np.int16)
-    steps = np.zeros(_CHUNK, np.int64)
-    narrow_high, narrow_mask = min(np.int64(_NARROW_HIGH), np.int64(limits[1])), np.uint16(masks[1])
+    steps, counts, magnitudes = _plan_steps(codes, gates_codes)
+    counts_products, wider = masks[1] != 0, np.int64(16) - np.int64(limits[3])
     of_sum, of_product, of_bus = np.int64(0), np.int64(0), np.int64(0)
     for block in range(lanes.shape[0]):
         for m in range(codes.shape[0]):
-            for first in range(0, codes.shape[1], _CHUNK):
-                last = min(first + _CHUNK, codes.shape[1])
-                count, magnitude = _plan_steps(codes, m, first, last, gates_codes, steps)
-                done, peak = 0, np.int32(0)
-                for n in range(length):
-                    peak = max(peak, abs(sums[n]))
-                if np.int64(peak) + magnitude * largest <= narrow_high:
-                    done = count // 4 * 4
-                    narrow_sums[:] = sums
-                    narrow_held[:] = held
+            for chunk in range(counts.shape[1]):
+                first = chunk * _CHUNK
+                narrow, last = first, first + counts[m, chunk]
+                if np.int64(peak_magnitude(sums)) + magnitudes[m, chunk] <= narrow_high:
+                    narrow += counts[m, chunk] // 4 * 4
+                    for n in range(length):
+                        narrow_sums[n], narrow_held[n] = np.int16(sums[n]), np.int16(held[n])
                     ones, signs, products = _narrow_steps(
-                        codes, shift, m, lanes, block, steps, done, gates_lanes, narrow_mask, narrow_sums, narrow_held
+                        codes, shift, m, lanes, block, steps, first, narrow, counts_products, narrow_sums, narrow_held
                     )
-                    of_sum += ones + (sum_bits - 16) * signs  # all bits above the narrow sum's are its sign
+                    of_sum += ones + wider * signs  # all bits above the narrow sum's are its sign
                     of_product += products
-                    sums[:] = narrow_sums
-                    held[:] = narrow_held
+                    for n in range(length):
+                        sums[n], held[n] = np.int32(narrow_sums[n]), np.int32(narrow_held[n])
                 bits, wires = _wide_steps(
-                    codes, shift, m, lanes, block, steps, done, count, gates_lanes, limits, masks, sums, held
+                    codes, shift, m, lanes, block, steps, narrow, last, gates_lanes, limits, masks, sums, held
                 )
                 of_sum += bits
                 of_product += wires

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from hwsim.compiled_numerics import compiled
 from ti_qat.artifact.packing import ZERO_FIELD
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 _BLOCK = 256  # lanes whose sums stay in the first-level cache; the kernels' 16-bit tallies hold no more
 _VECTOR = 32  # lanes of one instruction
@@ -39,7 +40,7 @@ class Operand:
     codes: Array
     ternary: bool
     _lanes: dict[int, Array] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=dict)
+    _counts: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def fields(self) -> Array:
@@ -63,11 +64,12 @@ class Operand:
         """Bound of the codes' magnitude."""
         return 1 if self.ternary else 127
 
-    def once(self, what: str, count: Callable[[], int]) -> int:
+    def once(self, what: str, count: Callable[[], T]) -> T:
         """Return a count of these codes that does not depend on the other operand, made on first call."""
         if what not in self._counts:
             self._counts[what] = count()
-        return self._counts[what]
+        found: T = self._counts[what]
+        return found
 
     def lanes(self, pieces: int) -> Array:
         """Return the codes as int8 (blocks, K, L), `pieces` blocks or more, padded with rows of zeros."""

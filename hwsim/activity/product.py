@@ -12,11 +12,14 @@ from hwsim.activity.operands import Operand, shares
 from hwsim.activity.registers import loading_steps, loading_toggles, passing_toggles
 from hwsim.activity.serial_products import serial_product_toggles
 from hwsim.activity.streamed_sums import streamed_sums_toggles
+from hwsim.activity.ternary_products import along_k, along_stream, pair_counts, pair_toggles, staying
 from hwsim.activity.wires import Activity, WireClass
 from hwsim.config import Accelerator, Dataflow, ZeroGating
 from hwsim.units.accumulator import CODE_BITS
 
 Array = np.ndarray[Any, Any]
+
+_NARROW_HIGH = (1 << 15) - 1
 Across = Callable[[Callable[[Array], Any], Iterable[Array]], Iterable[Any]]
 
 
@@ -61,10 +64,13 @@ class ProductCounter:
         every = self._array.zero_gating is ZeroGating.WEIGHTS_AND_ACTIVATIONS
         return every, every or (weight.ternary and self._array.zero_gating is ZeroGating.WEIGHTS)
 
-    def _limits(self, weight: Operand) -> tuple[Any, Any]:
+    def _arithmetic(self, weight: Operand, *, counts_products: bool) -> tuple[int, Any, Any]:
+        """Return (largest sum in 16 bits, limits, masks) as the kernels take them."""
         limits, bits = self._array.accumulator_range, self._array.accumulator_bits
         held = (np.int32(limits.low), np.int32(limits.high), limits.wraps, np.int32(32 - bits))
-        return held, (np.uint32((1 << bits) - 1), np.uint32((1 << _product_bits(weight)) - 1))
+        product_mask = (1 << _product_bits(weight)) - 1 if counts_products else 0
+        narrow_high = min(_NARROW_HIGH, limits.high) if weight.ternary else -1
+        return narrow_high, held, (np.uint32((1 << bits) - 1), np.uint32(product_mask))
 
     def _count_operands(self, found: Activity, x: Operand, weight: Operand) -> None:
         """Count the operand registers: what passes goes through as many elements as use it."""
@@ -95,35 +101,44 @@ class ProductCounter:
         found.clocked_bits.update({WireClass.ACTIVATION_REGISTER: clocked_x, WireClass.WEIGHT_REGISTER: clocked_weight})
 
     def _count_held(self, found: Activity, x: Operand, weight: Operand) -> None:
-        limits, masks = self._limits(weight)
-        bits, rows, gates = self._array.accumulator_bits, self._array.array_rows, self._gates(weight)
+        gates = self._gates(weight)
+        by_pairs = weight.ternary and not any(gates)
+        arithmetic = self._arithmetic(weight, counts_products=not by_pairs)
 
         def of_part(lanes: Array) -> tuple[int, int, int]:
-            return held_sums_toggles(x.codes, self._shift, lanes, weight.largest, rows, gates, limits, masks, bits)
+            narrow_high, *limits_and_masks = arithmetic
+            settings = (narrow_high, self._array.array_rows, gates, *limits_and_masks)
+            return held_sums_toggles(x.codes, self._shift, lanes, *settings)
 
         parts = list(self._across(of_part, shares(weight.lanes(self._pieces), self._pieces)))
         classes = (WireClass.SUM_REGISTER, WireClass.PRODUCT, WireClass.SUM_BUS)
         for wires, counts in zip(classes, zip(*parts, strict=True), strict=True):
             found.toggles[wires] += sum(counts)
-        found.clocked_bits[WireClass.SUM_REGISTER] = bits * (found.macs - found.gated_macs)
+        if by_pairs:
+            counts = weight.once("pairs", lambda: pair_counts(along_k(weight.codes)))
+            found.toggles[WireClass.PRODUCT] += int(np.vdot(counts, pair_toggles(along_k(x.codes, self._shift))))
+        found.clocked_bits[WireClass.SUM_REGISTER] = self._array.accumulator_bits * (found.macs - found.gated_macs)
 
     def _count_streamed(self, found: Activity, x: Operand, weight: Operand) -> None:
-        limits, masks = self._limits(weight)
         bits, rows, k = self._array.accumulator_bits, self._array.array_rows, x.codes.shape[1]
+        weights_stay = self._array.dataflow is Dataflow.WEIGHT_STATIONARY
+        stays, moves = (weight, x) if weights_stay else (x, weight)
         gates_x, gates_weight = self._gates(weight)
-        if self._array.dataflow is Dataflow.WEIGHT_STATIONARY:
-            stays, moves, holds_zeros = weight, x, gates_x
-        else:
-            stays, moves, holds_zeros = x, weight, gates_weight
-        passing = moves.passing(shift=self._shift, holds_zeros=holds_zeros)
+        passing = moves.passing(shift=self._shift, holds_zeros=gates_x if weights_stay else gates_weight)
+        arithmetic = self._arithmetic(weight, counts_products=not weight.ternary)
 
         def of_part(lanes: Array) -> tuple[int, Array]:
             by_k = np.zeros(k, np.int64)
-            operands = (passing.moving, passing.opening, passing.closing, lanes)
-            return streamed_sums_toggles(*operands, stays.largest, limits, masks, bits, by_k), by_k
+            operands = (passing.moving, passing.opening, passing.closing, lanes, stays.largest)
+            return streamed_sums_toggles(*operands, *arithmetic, by_k), by_k
 
         products, by_part = zip(*self._across(of_part, shares(stays.lanes(self._pieces), self._pieces)), strict=True)
         by_k = np.sum(by_part, axis=0)
+        if weight.ternary:
+            pairs = staying(stays.codes), along_stream(passing)
+            codes, weights = reversed(pairs) if weights_stay else pairs
+            counts = weight.once("pairs", lambda: pair_counts(weights))
+            found.toggles[WireClass.PRODUCT] += int(np.vdot(counts, pair_toggles(codes)))
         idle_rows = -k % rows  # below the last product of a ragged fold a sum still has to leave
         leaving = by_k[[*range(rows - 1, k - 1, rows), k - 1]]
         found.toggles[WireClass.SUM_REGISTER] += int(by_k.sum() + idle_rows * by_k[-1])

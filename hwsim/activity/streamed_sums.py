@@ -12,23 +12,21 @@ from hwsim.compiled_numerics import compiled
 from hwsim.units.popcount import popcount
 
 _CHUNK = 32  # values of k between two looks at how large the sums have become
-_NARROW_HIGH = (1 << 15) - 1
 
 
 @compiled
-def _narrow_rows(moving, opening, closing, k, lanes, block, product_mask, sums):  # type: ignore[no-untyped-def]
-    """Add product k to int16 sums (1 + T, L), T a multiple of 4; return toggles of (low 16 bits, sign, product)."""
-    ones, signs, products = np.int64(0), np.int64(0), np.int64(0)
-    sign = np.uint16(15)
-    left = np.int16(0)  # on the product's wires
+def _narrow_rows(moving, k, lanes, block, sums):  # type: ignore[no-untyped-def]
+    """Add product k to int16 sums (1 + T, L), T a multiple of 4; return the toggles of (low 16 bits, sign).
+
+    A loop adds 4 * 16 ones a lane at most, so that the lanes of a block stay within uint16. Signs are shifted into
+    one word, a funnel shift each.
+    """
+    ones, signs = np.int64(0), np.int64(0)
+    one, sign = np.uint16(1), np.uint16(15)
     for t in range(0, moving.shape[0], 4):
         x0, x1 = np.int16(moving[t, k]), np.int16(moving[t + 1, k])
         x2, x3 = np.int16(moving[t + 2, k]), np.int16(moving[t + 3, k])
-        f0, f1 = np.int16(opening[t, k]), np.int16(opening[t + 1, k])
-        f2, f3 = np.int16(opening[t + 2, k]), np.int16(opening[t + 3, k])
-        c0, c1 = np.int16(closing[t, k]), np.int16(closing[t + 1, k])
-        c2, c3 = np.int16(closing[t + 2, k]), np.int16(closing[t + 3, k])
-        bits, flips, wires = np.uint16(0), np.uint16(0), np.uint16(0)
+        bits, flips = np.uint16(0), np.uint16(0)
         for n in range(sums.shape[1]):
             w = np.int16(lanes[block, k, n])
             s = sums[t, n]
@@ -37,17 +35,13 @@ def _narrow_rows(moving, opening, closing, k, lanes, block, product_mask, sums):
             sums[t + 1, n], sums[t + 2, n], sums[t + 3, n], sums[t + 4, n] = s0, s1, s2, s3
             d0, d1, d2, d3 = np.uint16(s ^ s0), np.uint16(s0 ^ s1), np.uint16(s1 ^ s2), np.uint16(s2 ^ s3)
             bits = np.uint16(bits + popcount(d0) + popcount(d1) + popcount(d2) + popcount(d3))
-            flips = np.uint16(flips + (d0 >> sign) + (d1 >> sign) + (d2 >> sign) + (d3 >> sign))
-            e0 = np.uint16(np.uint16(np.int16(f0 * w) ^ np.int16(left * w)) & product_mask)
-            e1 = np.uint16(np.uint16(np.int16(f1 * w) ^ np.int16(c0 * w)) & product_mask)
-            e2 = np.uint16(np.uint16(np.int16(f2 * w) ^ np.int16(c1 * w)) & product_mask)
-            e3 = np.uint16(np.uint16(np.int16(f3 * w) ^ np.int16(c2 * w)) & product_mask)
-            wires = np.uint16(wires + popcount(e0) + popcount(e1) + popcount(e2) + popcount(e3))
-        left = c3
+            turned = np.uint16(np.uint16(np.uint16(d0 >> sign) << one) | np.uint16(d1 >> sign))
+            turned = np.uint16(np.uint16(turned << one) | np.uint16(d2 >> sign))
+            turned = np.uint16(np.uint16(turned << one) | np.uint16(d3 >> sign))
+            flips = np.uint16(flips + popcount(turned))
         ones += np.int64(bits)
         signs += np.int64(flips)
-        products += np.int64(wires)
-    return ones, signs, products
+    return ones, signs
 
 
 @compiled
@@ -91,34 +85,29 @@ def _chunk_fits(moving, first, last, largest, sums, narrow_high):  # type: ignor
 
 
 @compiled
-def streamed_sums_toggles(moving, opening, closing, lanes, largest, limits, masks, sum_bits, of_sum):  # type: ignore[no-untyped-def]
+def streamed_sums_toggles(moving, opening, closing, lanes, largest, narrow_high, limits, masks, of_sum):  # type: ignore[no-untyped-def]
     """Add each k's toggles of the sum registers to `of_sum` int64 (K,); return the products'.
 
     `moving` int8 (T, K) passes lanes int8 (blocks, K, L), of which `largest` bounds the magnitude; `opening` and
     `closing` are what drives the product's wires first and last. T is a multiple of 4 and its last row is zero,
-    which clears what the rows before left. `limits` and `masks` as in held_sums_toggles.
+    which clears what the rows before left. `narrow_high`, `limits` and `masks` as in held_sums_toggles.
     """
     shape = (moving.shape[0] + 1, lanes.shape[2])
     sums, narrow_sums = np.zeros(shape, np.int32), np.zeros(shape, np.int16)
-    narrow_high, narrow_mask = min(np.int64(_NARROW_HIGH), np.int64(limits[1])), np.uint16(masks[1])
-    of_product = np.int64(0)
+    of_product, wider = np.int64(0), np.int64(16) - np.int64(limits[3])
     for block in range(lanes.shape[0]):
         sums[:] = 0
         for first in range(0, moving.shape[1], _CHUNK):
             last = min(first + _CHUNK, moving.shape[1])
-            narrow = _chunk_fits(moving, first, last, largest, sums, narrow_high)
-            if narrow:
+            if _chunk_fits(moving, first, last, largest, sums, narrow_high):
                 narrow_sums[:] = sums
-            for k in range(first, last):
-                if narrow:
-                    ones, signs, products = _narrow_rows(
-                        moving, opening, closing, k, lanes, block, narrow_mask, narrow_sums
-                    )
-                    of_sum[k] += ones + (sum_bits - 16) * signs  # all bits above the narrow sum's are its sign
-                else:
-                    ones, products = _wide_rows(moving, opening, closing, k, lanes, block, limits, masks, sums)
-                    of_sum[k] += ones
-                of_product += products
-            if narrow:
+                for k in range(first, last):
+                    ones, signs = _narrow_rows(moving, k, lanes, block, narrow_sums)
+                    of_sum[k] += ones + wider * signs  # all bits above the narrow sum's are its sign
                 sums[:] = narrow_sums
+                continue
+            for k in range(first, last):
+                ones, products = _wide_rows(moving, opening, closing, k, lanes, block, limits, masks, sums)
+                of_sum[k] += ones
+                of_product += products
     return of_product

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hwsim.activity.findings import ActivityFindings
 from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
@@ -29,6 +30,8 @@ def simulate_artifact(
     out_dir: Path,
     limit: int | None = None,
     profile: Profile = Profile.EXACT,
+    *,
+    activity: bool = False,
 ) -> Simulation:
     """Simulate an artifact and write the results to `out_dir`. Raises ArtifactError or SimulatorError."""
     accelerator = read_accelerator(accelerator_name)
@@ -36,7 +39,9 @@ def simulate_artifact(
     artifact = io.load(artifact_dir)
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
     with _progress(rows) as advance:
-        report, values = run_simulation(artifact, accelerator, profile=profile, limit=limit, on_progress=advance)
+        report, values = run_simulation(
+            artifact, accelerator, profile=profile, limit=limit, activity=activity, on_progress=advance
+        )
     write_simulation(out_dir, report, values)
     return report
 
@@ -64,16 +69,19 @@ def _progress(rows: int) -> Iterator[OnProgress]:
     help="exact: the deployed arithmetic, bit for bit; fixed: integers alone, compared with exact.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first rows of the evaluation split.")
+@click.option("--activity", is_flag=True, help="Count the bits that switch in the array (docs/bit_level.md).")
 @click.option("--out", "out_dir", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print simulation.json on standard output.")
-def simulate(artifact: Path, accelerator: str, profile: str, limit: int | None, out_dir: Path, as_json: bool) -> None:
+def simulate(
+    artifact: Path, accelerator: str, profile: str, limit: int | None, activity: bool, out_dir: Path, as_json: bool
+) -> None:
     """Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
 
     \b
     Example:
       ti-qat simulate runs/movie_reviews/artifact --accelerator wearable --out runs/movie_reviews/simulation
     """
-    report = simulate_artifact(artifact, accelerator, out_dir, limit, Profile(profile))
+    report = simulate_artifact(artifact, accelerator, out_dir, limit, Profile(profile), activity=activity)
     if as_json:
         click.echo(report.model_dump_json())
         return
@@ -89,6 +97,8 @@ def simulate(artifact: Path, accelerator: str, profile: str, limit: int | None, 
     )
     if report.fixed is not None:
         click.echo(_fixed_line(report.fixed))
+    if report.activity is not None:
+        click.echo(_activity_line(report.activity))
 
 
 def _energy_line(cost: Estimate) -> str:
@@ -114,6 +124,19 @@ def _fixed_line(found: FixedFindings) -> str:
         f"fixed profile: {found.score_loss_points:.2f} points lost to the exact profile's {found.exact_score:.4f}"
         f"{flips}; logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
         f"{widest[1]} bits of accumulator overflow nowhere (most at {widest[0]})"
+    )
+
+
+def _activity_line(found: ActivityFindings) -> str:
+    """Return in words what switched in the array."""
+    classes = ", ".join(
+        f"{wires.replace('_', ' ')} {toggles / found.macs:.2f}"
+        for wires, toggles in found.toggles_by_wire_class.items()
+    )
+    return (
+        f"activity: {found.toggles_per_mac:.2f} toggles a multiply-accumulate ({classes}); zero weight "
+        f"{found.zero_weight_fraction:.1%}, zero activation {found.zero_activation_fraction:.1%}, "
+        f"gated {found.gated_fraction:.1%}"
     )
 
 

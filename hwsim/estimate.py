@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from hwsim.config import Accelerator, Profile
-from hwsim.energy import area, bands
+from hwsim.energy import area, array_actions, bands
 from hwsim.energy import efficiency as figures
 from hwsim.energy import prices as energy
 from hwsim.energy.area import area_mm2
@@ -32,6 +32,7 @@ ASSUMPTIONS = (
     *bands.ASSUMPTIONS,
     *area.ASSUMPTIONS,
     *figures.ASSUMPTIONS,
+    *array_actions.ASSUMPTIONS,
 )
 
 

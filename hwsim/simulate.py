@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import save_file
 
+from hwsim.activity.findings import ActivityFindings, ActivityRun
 from hwsim.config import Accelerator, Profile
 from hwsim.datapath.batches import equal_length_batches, graph_inputs
 from hwsim.datapath.exact import Datapath
@@ -49,7 +50,7 @@ class Simulation(BaseModel):
     """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input.
 
     `label_agreement` (None for a regression) and `logits_max_abs_difference` are against the producer's
-    own model, on all simulated rows. `fixed` is None in the exact profile.
+    own model, on all simulated rows. `fixed` is None in the exact profile, `activity` where it was not asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +68,7 @@ class Simulation(BaseModel):
     overflow_events: int
     overflow_events_by_operation: dict[str, int]
     fixed: FixedFindings | None
+    activity: ActivityFindings | None = None
     estimate: Estimate
     cycles_per_inference: float
     latency_ms: float
@@ -95,13 +97,14 @@ def simulate(
     profile: Profile = Profile.EXACT,
     limit: int | None = None,
     threads: int | None = None,
+    activity: bool = False,
     on_progress: Progress = lambda rows: None,
 ) -> tuple[Simulation, Values]:
     """Run the first `limit` rows of the evaluation split (all by default) through the accelerator.
 
     Rows go through at their own length, without padding, one thread a batch; `on_progress` receives
-    the number of rows just done. The result depends on neither threads nor batches.
-    Raises SimulatorError.
+    the number of rows just done. The result depends on neither threads nor batches. `activity` counts the bits that
+    switch in the array as well. Raises SimulatorError.
     """
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
     if rows < 1:
@@ -110,21 +113,28 @@ def simulate(
     fixed = FixedRun.prepare(artifact, accelerator, rows) if profile is Profile.FIXED else None
     lengths = artifact.evaluation.lengths[:rows].tolist()
     cost = estimate(artifact.encoder, accelerator, lengths, nonzero, profile)
-    values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed)
+    threads = threads or len(os.sched_getaffinity(0))
+    counted = ActivityRun(artifact.encoder.operations, accelerator, threads) if activity else None
+    values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed, counted)
     findings = fixed.findings(values.logits) if fixed is not None else None
     zero_weight_fraction = 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights
-    return _report(artifact, accelerator, values, cost, zero_weight_fraction, findings)
+    switched = counted.findings() if counted is not None else None
+    return _report(artifact, accelerator, values, cost, zero_weight_fraction, findings, switched)
 
 
 def compute_values(
     artifact: Artifact,
     accelerator: Accelerator,
     rows: int,
-    threads: int | None,
+    threads: int,
     on_progress: Progress,
     fixed: FixedRun | None = None,
+    counted: ActivityRun | None = None,
 ) -> Values:
-    """Return the values of the first `rows` rows, in the fixed profile where `fixed` says how."""
+    """Return the values of the first `rows` rows, in the fixed profile where `fixed` says how.
+
+    `counted` sees every product on the way.
+    """
     split, encoder = artifact.evaluation, artifact.encoder
     codes = [op.outputs[0] for op in encoder.operations if op.kind in _QUANTIZERS]
     golden_rows = min(rows, len(next(iter(split.golden.values()), ())))
@@ -135,9 +145,9 @@ def compute_values(
     )
 
     def run(chosen: Array) -> tuple[int, Counter[str]]:
-        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed)
+        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, counted)
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(run, chosen) for chosen in equal_length_batches(split.lengths[:rows])]
         try:
             for future in futures:
@@ -151,12 +161,19 @@ def compute_values(
 
 
 def _run_batch(
-    artifact: Artifact, accelerator: Accelerator, chosen: Array, values: Values, fixed: FixedRun | None
+    artifact: Artifact,
+    accelerator: Accelerator,
+    chosen: Array,
+    values: Values,
+    fixed: FixedRun | None,
+    counted: ActivityRun | None,
 ) -> Counter[str]:
     """Run one batch; write its rows of `values`, which no other batch touches."""
     length = int(artifact.evaluation.lengths[chosen[0]])
 
-    def observe(op: Operation, _operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
+    def observe(op: Operation, operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
+        if counted is not None:
+            counted.observe(op, operands)
         if op.kind in _QUANTIZERS:
             for position, row in enumerate(chosen):
                 values.digests[op.outputs[0]][row] = codes_digest(valid_codes(results[0], position, length))
@@ -168,7 +185,7 @@ def _run_batch(
     if fixed is not None:
         values.logits[chosen], overflows = fixed.run_batch(chosen, observe)
         return overflows
-    datapath = Datapath(accelerator.accumulator_range)
+    datapath = Datapath(accelerator.accumulator_range, bit_serial=accelerator.bit_serial)
 
     def settle_and_observe(op: Operation, operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
         datapath.settle(op)
@@ -187,6 +204,7 @@ def _report(
     cost: Estimate,
     zero_weight_fraction: float,
     fixed: FixedFindings | None,
+    activity: ActivityFindings | None,
 ) -> tuple[Simulation, Values]:
     rows, split = len(values.logits), artifact.evaluation
     metric = artifact.header.task.metric
@@ -203,6 +221,7 @@ def _report(
         overflow_events=values.overflows.total(),
         overflow_events_by_operation=dict(sorted(values.overflows.items())),
         fixed=fixed,
+        activity=activity,
         estimate=cost,
         cycles_per_inference=cost.cycles_per_inference,
         latency_ms=cost.latency_ms,

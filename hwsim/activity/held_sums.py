@@ -16,7 +16,7 @@ _CHUNK = 256  # products between two looks at how large the sums have become
 
 @compiled
 def _narrow_steps(codes, shift, m, lanes, block, steps, first, last, counts_products, sums, held):  # type: ignore[no-untyped-def]
-    """Take the steps from `first` to `last`, a multiple of 4, in int16; return toggles of (low 16 sum bits, sum sign, product).
+    """Take 4 i steps from `first` on in int16; return toggles of (low 16 bits of a sum, its sign, product).
 
     Products are counted where zero lanes leave them as they are. A loop adds 4 * 16 ones a lane at most, so that
     the lanes of a block stay within uint16. Signs are shifted into one word, a funnel shift each.

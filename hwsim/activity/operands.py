@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,11 +39,10 @@ class Operand:
     """One matrix of a product, int8 codes (rows, K), with what is asked of it more than once."""
 
     codes: Array
-    ternary: bool
-    _lanes: dict[int, Array] = field(default_factory=dict)
-    _counts: dict[str, Any] = field(default_factory=dict)
+    ternary: bool = False
+    _known: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def fields(self) -> Array:
         """Register contents, uint8 (rows, K), told by which bits differ from code 0's."""
         if self.ternary:  # a packed field is code + 1; where bits toggle does not depend on what 0 looks like
@@ -64,23 +64,21 @@ class Operand:
         """Bound of the codes' magnitude."""
         return 1 if self.ternary else 127
 
-    def once(self, what: str, count: Callable[[], T]) -> T:
-        """Return a count of these codes that does not depend on the other operand, made on first call."""
-        if what not in self._counts:
-            self._counts[what] = count()
-        found: T = self._counts[what]
-        return found
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what depends on these codes and the accelerator alone, made on first call."""
+        if what not in self._known:
+            self._known[what] = make()
+        known: T = self._known[what]
+        return known
 
     def lanes(self, pieces: int) -> Array:
         """Return the codes as int8 (blocks, K, L), `pieces` blocks or more, padded with rows of zeros."""
-        if pieces not in self._lanes:
-            rows, k = self.codes.shape
-            blocks = max(pieces, -(-rows // _BLOCK))
-            length = -(-(-(-rows // blocks)) // _VECTOR) * _VECTOR
-            padded = np.zeros((blocks * length, k), np.int8)
-            padded[:rows] = self.codes
-            self._lanes[pieces] = np.ascontiguousarray(padded.reshape(blocks, length, k).transpose(0, 2, 1))
-        return self._lanes[pieces]
+        rows, k = self.codes.shape
+        blocks = max(pieces, ceil(rows / _BLOCK))
+        length = ceil(rows / (blocks * _VECTOR)) * _VECTOR
+        padded = np.zeros((blocks * length, k), np.int8)
+        padded[:rows] = self.codes
+        return np.ascontiguousarray(padded.reshape(blocks, length, k).transpose(0, 2, 1))
 
     def passing(self, *, shift: int, holds_zeros: bool) -> Passing:
         """Return the codes as they pass; `shift` >> a code is what its first cycle has of it."""
@@ -103,8 +101,3 @@ def _drive(codes, shift, holds_zeros, opening, closing):  # type: ignore[no-unty
                 opening[t, k] = closing[t, k] = closing[t - 1, k] if t > 0 else np.int8(0)
             else:
                 opening[t, k], closing[t, k] = code >> shift, code
-
-
-def shares(lanes: Array, pieces: int) -> Sequence[Array]:
-    """Return the blocks of `lanes` in `pieces` parts, to be counted side by side."""
-    return [part for part in np.array_split(lanes, pieces) if len(part)]

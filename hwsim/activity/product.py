@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from hwsim.activity.held_sums import held_sums_toggles
-from hwsim.activity.operands import Operand, shares
+from hwsim.activity.operands import Operand
 from hwsim.activity.registers import loading_steps, loading_toggles, passing_toggles
 from hwsim.activity.serial_products import serial_product_toggles
 from hwsim.activity.streamed_sums import streamed_sums_toggles
@@ -110,13 +110,13 @@ class ProductCounter:
             settings = (narrow_high, self._array.array_rows, gates, *limits_and_masks)
             return held_sums_toggles(x.codes, self._shift, lanes, *settings)
 
-        parts = list(self._across(of_part, shares(weight.lanes(self._pieces), self._pieces)))
+        parts = list(self._across(of_part, self._shares(weight)))
         classes = (WireClass.SUM_REGISTER, WireClass.PRODUCT, WireClass.SUM_BUS)
         for wires, counts in zip(classes, zip(*parts, strict=True), strict=True):
             found.toggles[wires] += sum(counts)
         if by_pairs:
-            counts = weight.once("pairs", lambda: pair_counts(along_k(weight.codes)))
-            found.toggles[WireClass.PRODUCT] += int(np.vdot(counts, pair_toggles(along_k(x.codes, self._shift))))
+            pairs = weight.once("pairs", lambda: pair_counts(along_k(weight.codes)))
+            found.toggles[WireClass.PRODUCT] += int(np.vdot(pairs, pair_toggles(along_k(x.codes, self._shift))))
         found.clocked_bits[WireClass.SUM_REGISTER] = self._array.accumulator_bits * (found.macs - found.gated_macs)
 
     def _count_streamed(self, found: Activity, x: Operand, weight: Operand) -> None:
@@ -124,7 +124,8 @@ class ProductCounter:
         weights_stay = self._array.dataflow is Dataflow.WEIGHT_STATIONARY
         stays, moves = (weight, x) if weights_stay else (x, weight)
         gates_x, gates_weight = self._gates(weight)
-        passing = moves.passing(shift=self._shift, holds_zeros=gates_x if weights_stay else gates_weight)
+        holds_zeros = gates_x if weights_stay else gates_weight
+        passing = moves.once("passing", lambda: moves.passing(shift=self._shift, holds_zeros=holds_zeros))
         arithmetic = self._arithmetic(weight, counts_products=not weight.ternary)
 
         def of_part(lanes: Array) -> tuple[int, Array]:
@@ -132,7 +133,7 @@ class ProductCounter:
             operands = (passing.moving, passing.opening, passing.closing, lanes, stays.largest)
             return streamed_sums_toggles(*operands, *arithmetic, by_k), by_k
 
-        products, by_part = zip(*self._across(of_part, shares(stays.lanes(self._pieces), self._pieces)), strict=True)
+        products, by_part = zip(*self._across(of_part, self._shares(stays)), strict=True)
         by_k = np.sum(by_part, axis=0)
         if weight.ternary:
             pairs = staying(stays.codes), along_stream(passing)
@@ -146,7 +147,11 @@ class ProductCounter:
         found.toggles[WireClass.SUM_BUS] += int(2 * leaving.sum() - leaving[-1])  # all but the last come back
         found.clocked_bits[WireClass.SUM_REGISTER] = bits * len(x.codes) * len(weight.codes) * (k + idle_rows)
 
+    def _shares(self, operand: Operand) -> Sequence[Array]:
+        """Return the blocks of an operand's lanes in parts, to be counted side by side."""
+        lanes = operand.once("lanes", lambda: operand.lanes(self._pieces))
+        return [part for part in np.array_split(lanes, self._pieces) if len(part)]
+
 
 def _product_bits(weight: Operand) -> int:
     return CODE_BITS if weight.ternary else 2 * CODE_BITS
-

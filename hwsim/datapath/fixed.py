@@ -19,6 +19,7 @@ from hwsim.units import (
     integer_tanh,
     requantizer,
     residual_alignment,
+    serial_mac,
     ternary_embedding,
     ternary_mac,
     vector,
@@ -38,6 +39,10 @@ class FixedDatapath:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.limits = accelerator.accumulator_range
+        serial = accelerator.bit_serial
+        self._accumulate = serial_mac.accumulate if serial else ternary_mac.accumulate
+        self._accumulate_scores = serial_mac.accumulate_scores if serial else int8_mac.accumulate_scores
+        self._accumulate_context = serial_mac.accumulate_context if serial else int8_mac.accumulate_context
         self.widths = accelerator.fixed
         self.overflows: Counter[str] = Counter()
         self.saturations: Counter[str] = Counter()
@@ -104,7 +109,7 @@ class FixedDatapath:
 
     def _linear(self, codes: Array, weight_codes: Array, mantissa: Array, shift: Array, bias_codes: Array) -> Array:
         rows = codes.reshape(-1, codes.shape[-1])
-        accumulators, self._overflowed = ternary_mac.accumulate(rows, weight_codes, self.limits)
+        accumulators, self._overflowed = self._accumulate(rows, weight_codes, self.limits)
         result, self._saturated = requantizer.requantize_channels(
             accumulators,
             mantissa,
@@ -116,11 +121,11 @@ class FixedDatapath:
         return result.reshape(*codes.shape[:-1], -1)
 
     def _scores(self, query: Array, key: Array, mantissa: Array, shift: Array, heads: int) -> Array:
-        accumulators, self._overflowed = int8_mac.accumulate_scores(query, key, heads, self.limits)
+        accumulators, self._overflowed = self._accumulate_scores(query, key, heads, self.limits)
         return self._requantized(accumulators, mantissa, shift)
 
     def _context(self, probabilities: Array, value: Array, mantissa: Array, shift: Array, heads: int) -> Array:
-        accumulators, self._overflowed = int8_mac.accumulate_context(probabilities, value, heads, self.limits)
+        accumulators, self._overflowed = self._accumulate_context(probabilities, value, heads, self.limits)
         return self._requantized(accumulators, mantissa, shift)
 
 

@@ -104,7 +104,7 @@ class FixedRun:
             if results[0].dtype == np.float32:
                 seen[op.outputs[0]] = results[0]
 
-        datapath = Datapath(self.accelerator.accumulator_range)
+        datapath = Datapath(self.accelerator.accumulator_range, bit_serial=self.accelerator.bit_serial)
         self.exact_logits[chosen] = execute(
             self.artifact.encoder, datapath.kernels, self.artifact.parameters, inputs, remember
         )

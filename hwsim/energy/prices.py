@@ -9,6 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from hwsim.config import Accelerator, Dataflow
+from hwsim.energy.array_actions import settle_array_actions
 from hwsim.energy.bands import Price, spreads_of
 from hwsim.energy.tables import Row, Table, modified_ns, read_tables
 from hwsim.errors import SimulatorError
@@ -180,6 +181,7 @@ def counted_actions(step: Work, moved: Traffic, cycles: int, accelerator: Accele
             Dataflow.OUTPUT_STATIONARY: 8 + weight_bits,
         }[accelerator.dataflow]
         actions[Action.OPERAND_REGISTER_BIT] += moving_bits * step.gemm.macs
+        settle_array_actions(actions, step, accelerator)
     for level, moved_bytes in moved.as_dict().items():
         actions[Action(f"{level}_bit")] += 8 * moved_bytes
     nanoseconds = cycles / accelerator.clock_hz * 1e9

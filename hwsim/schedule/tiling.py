@@ -104,7 +104,7 @@ def _tile(
     shift_in = 0
     if accelerator.dataflow is Dataflow.OUTPUT_STATIONARY and not starts:
         shift_in = accelerator.array_rows * ceil(m / accelerator.array_rows) * ceil(n / accelerator.array_columns)
-    cycles = array_cycles(*shape) + shift_in
+    cycles = array_cycles(*shape, cycles_per_step=accelerator.cycles_per_step) + shift_in
     weights = _weight_bytes(product, tiling, counts, index, k=k, n=n)
     inputs, outputs = _activation_bytes(product, tiling, counts, index)
     weight_bits = product.weight_bits * moved.weight_reads

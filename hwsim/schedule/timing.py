@@ -36,16 +36,22 @@ def gemm_cycles(dataflow: Dataflow, m: int, k: int, n: int, rows: int, columns: 
     return array_cycles(dataflow, m, k, n, rows, columns) - 1
 
 
-def array_cycles(dataflow: Dataflow, m: int, k: int, n: int, rows: int, columns: int) -> int:
-    """Return for how many cycles the array is taken: one more than the number of the last."""
+def array_cycles(
+    dataflow: Dataflow, m: int, k: int, n: int, rows: int, columns: int, *, cycles_per_step: int = 1
+) -> int:
+    """Return for how many cycles the array is taken: one more than the number of the last.
+
+    A bit-serial array takes `cycles_per_step` for what a parallel one takes in a cycle; fill and drain stay, since
+    neighbours start one cycle after the other either way.
+    """
     fill_and_drain = 2 * rows + columns - 2
     match dataflow:
         case Dataflow.WEIGHT_STATIONARY:
-            return ceil(k / rows) * ceil(n / columns) * (m + fill_and_drain)
+            return ceil(k / rows) * ceil(n / columns) * (m * cycles_per_step + fill_and_drain)
         case Dataflow.OUTPUT_STATIONARY:
-            return ceil(m / rows) * ceil(n / columns) * (k + fill_and_drain - rows)
+            return ceil(m / rows) * ceil(n / columns) * (k * cycles_per_step + fill_and_drain - rows)
         case Dataflow.INPUT_STATIONARY:
-            return ceil(k / rows) * ceil(m / columns) * (n + fill_and_drain)
+            return ceil(k / rows) * ceil(m / columns) * (n * cycles_per_step + fill_and_drain)
 
 
 def operand_counts(

@@ -108,11 +108,12 @@ def workload(
         inputs = activation_shape(encoder, next(iter(op.inputs.values())), tokens)[-1]
         macs = gemm and gemm.macs
         actions = _actions(op.kind, prod(output[:-1]), output[-1], inputs, macs, nonzero.get(op.name), fixed)
-        found.append(Work(op, unit, _layer(op.name), passes, prod(output), gemm, actions))
+        found.append(Work(op, unit, layer_of(op.name), passes, prod(output), gemm, actions))
     return tuple(found)
 
 
-def _layer(name: str) -> str:
+def layer_of(name: str) -> str:
+    """Return the layer of an operation: layers.I, or the first part of its name."""
     match = re.match(r"layers\.\d+", name)
     return match.group() if match else name.partition(".")[0]
 

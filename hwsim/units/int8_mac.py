@@ -6,6 +6,7 @@ Codes lie in [-127, 127], so K products sum to 127 * 127 * K at most.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hwsim.units.actions import MULTIPLY, WORD, Action, Actions, times, total
 from ti_qat.artifact import numerics
 
 Array = np.ndarray[Any, Any]
+ArrayProduct = Callable[[Array, Array, int, AccumulatorRange], tuple[Array, int]]
 
 
 @compiled
@@ -83,10 +85,19 @@ def accumulate_context(probabilities: Array, value: Array, heads: int, limits: A
 
 
 def scores(
-    query: Array, query_scale: Array, key: Array, key_scale: Array, heads: int, limits: AccumulatorRange
+    query: Array,
+    query_scale: Array,
+    key: Array,
+    key_scale: Array,
+    heads: int,
+    limits: AccumulatorRange,
+    array: ArrayProduct = accumulate_scores,
 ) -> tuple[Array, int]:
-    """Return (scaled scores float32 (B, heads, S, S), overflow events) of int8 codes (B, S, H)."""
-    accumulators, events = accumulate_scores(query, key, heads, limits)
+    """Return (scaled scores float32 (B, heads, S, S), overflow events) of int8 codes (B, S, H).
+
+    `array` adds up the products: `accumulate_scores`, or that of hwsim.units.serial_mac.
+    """
+    accumulators, events = array(query, key, heads, limits)
     scale = (query_scale[0] * key_scale[0]) * numerics.attention_scale(query.shape[2] // heads)
     return accumulators.astype(np.float32) * scale, events
 
@@ -98,9 +109,13 @@ def context(
     value_scale: Array,
     heads: int,
     limits: AccumulatorRange,
+    array: ArrayProduct = accumulate_context,
 ) -> tuple[Array, int]:
-    """Return (context float32 (B, S, H), overflow events) of codes (B, heads, S, S) and (B, S, H)."""
-    accumulators, events = accumulate_context(probabilities, value, heads, limits)
+    """Return (context float32 (B, S, H), overflow events) of codes (B, heads, S, S) and (B, S, H).
+
+    `array` adds up the products: `accumulate_context`, or that of hwsim.units.serial_mac.
+    """
+    accumulators, events = array(probabilities, value, heads, limits)
     return accumulators.astype(np.float32) * (probabilities_scale[0] * value_scale[0]), events
 
 

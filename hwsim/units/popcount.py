@@ -20,4 +20,7 @@ def _ctpop(_typing_context, value):  # type: ignore[no-untyped-def]
 
 @overload(popcount)
 def _compiled_popcount(value):  # type: ignore[no-untyped-def]
-    return (lambda value: _ctpop(value)) if isinstance(value, types.Integer) else None
+    def ones(value):  # type: ignore[no-untyped-def]
+        return _ctpop(value)  # type: ignore[call-arg]
+
+    return ones if isinstance(value, types.Integer) else None

@@ -6,6 +6,7 @@ A processing element decodes its 2-bit weight and adds, subtracts or skips; it h
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,20 @@ def accumulate(x_codes: Array, weight_codes: Array, limits: AccumulatorRange) ->
 
 
 def linear(
-    codes: Array, scale: Array, weight_codes: Array, weight_scale: Array, bias: Array, limits: AccumulatorRange
+    codes: Array,
+    scale: Array,
+    weight_codes: Array,
+    weight_scale: Array,
+    bias: Array,
+    limits: AccumulatorRange,
+    array: Callable[[Array, Array, AccumulatorRange], tuple[Array, int]] = accumulate,
 ) -> tuple[Array, int]:
-    """Return (float32(acc) * (scale * weight_scale) + bias, shape (..., N); overflow events)."""
+    """Return (float32(acc) * (scale * weight_scale) + bias, shape (..., N); overflow events).
+
+    `array` adds up the products: `accumulate`, or that of hwsim.units.serial_mac.
+    """
     rows = codes.reshape(-1, codes.shape[-1])
-    accumulators, events = accumulate(rows, weight_codes, limits)
+    accumulators, events = array(rows, weight_codes, limits)
     out = np.empty(accumulators.shape, np.float32)
     _output_stage(accumulators, scale.reshape(-1), weight_scale, bias, out)
     return out.reshape(*codes.shape[:-1], -1), events

@@ -15,27 +15,25 @@ _CHUNK = 256  # products between two looks at how large the sums have become
 
 
 @compiled
-def _narrow_steps(codes, shift, m, lanes, block, steps, first, last, counts_products, sums, held):  # type: ignore[no-untyped-def]
-    """Take 4 i steps from `first` on in int16; return toggles of (low 16 bits of a sum, its sign, product).
+def _narrow_sums(codes, m, lanes, block, steps, first, last, sums):  # type: ignore[no-untyped-def]
+    """Take 4 i steps from `first` on in int16; return the toggles of (low 16 bits of a sum, its sign).
 
-    Products are counted where zero lanes leave them as they are. A loop adds 4 * 16 ones a lane at most, so that
-    the lanes of a block stay within uint16. Signs are shifted into one word, a funnel shift each.
+    A loop adds 4 * 16 ones a lane at most, so that the lanes of a block stay within uint16. Signs are shifted into
+    one word, a funnel shift each.
     """
-    ones, signs, products = np.int64(0), np.int64(0), np.int64(0)
-    one, sign, wires = np.uint16(1), np.uint16(15), np.uint16(255)
+    ones, signs = np.int64(0), np.int64(0)
+    one, sign = np.uint16(1), np.uint16(15)
     for i in range(first, last, 4):
         k0, k1, k2, k3 = steps[m, i], steps[m, i + 1], steps[m, i + 2], steps[m, i + 3]
         x0, x1 = np.int16(codes[m, k0]), np.int16(codes[m, k1])
         x2, x3 = np.int16(codes[m, k2]), np.int16(codes[m, k3])
-        bits, flips, driven = np.uint16(0), np.uint16(0), np.uint16(0)
+        bits, flips = np.uint16(0), np.uint16(0)
         for n in range(sums.shape[0]):
-            w0, w1 = np.int16(lanes[block, k0, n]), np.int16(lanes[block, k1, n])
-            w2, w3 = np.int16(lanes[block, k2, n]), np.int16(lanes[block, k3, n])
             s = sums[n]
-            s0 = np.int16(s + np.int16(x0 * w0))
-            s1 = np.int16(s0 + np.int16(x1 * w1))
-            s2 = np.int16(s1 + np.int16(x2 * w2))
-            s3 = np.int16(s2 + np.int16(x3 * w3))
+            s0 = np.int16(s + np.int16(x0 * np.int16(lanes[block, k0, n])))
+            s1 = np.int16(s0 + np.int16(x1 * np.int16(lanes[block, k1, n])))
+            s2 = np.int16(s1 + np.int16(x2 * np.int16(lanes[block, k2, n])))
+            s3 = np.int16(s2 + np.int16(x3 * np.int16(lanes[block, k3, n])))
             sums[n] = s3
             d0, d1, d2, d3 = np.uint16(s ^ s0), np.uint16(s0 ^ s1), np.uint16(s1 ^ s2), np.uint16(s2 ^ s3)
             bits = np.uint16(bits + popcount(d0) + popcount(d1) + popcount(d2) + popcount(d3))
@@ -43,24 +41,39 @@ def _narrow_steps(codes, shift, m, lanes, block, steps, first, last, counts_prod
             turned = np.uint16(np.uint16(turned << one) | np.uint16(d2 >> sign))
             turned = np.uint16(np.uint16(turned << one) | np.uint16(d3 >> sign))
             flips = np.uint16(flips + popcount(turned))
-            if counts_products:
-                h = held[n]
-                p0 = np.int16(x0 * w0) if w0 != 0 else h
-                p1 = np.int16(x1 * w1) if w1 != 0 else p0
-                p2 = np.int16(x2 * w2) if w2 != 0 else p1
-                p3 = np.int16(x3 * w3) if w3 != 0 else p2
-                q0 = np.int16((x0 >> shift) * w0) if w0 != 0 else h
-                q1 = np.int16((x1 >> shift) * w1) if w1 != 0 else p0
-                q2 = np.int16((x2 >> shift) * w2) if w2 != 0 else p1
-                q3 = np.int16((x3 >> shift) * w3) if w3 != 0 else p2
-                held[n] = p3
-                e0, e1 = np.uint16(np.uint16(q0 ^ h) & wires), np.uint16(np.uint16(q1 ^ p0) & wires)
-                e2, e3 = np.uint16(np.uint16(q2 ^ p1) & wires), np.uint16(np.uint16(q3 ^ p2) & wires)
-                driven = np.uint16(driven + popcount(e0) + popcount(e1) + popcount(e2) + popcount(e3))
         ones += np.int64(bits)
         signs += np.int64(flips)
-        products += np.int64(driven)
-    return ones, signs, products
+    return ones, signs
+
+
+@compiled
+def _gated_products(codes, shift, m, lanes, block, steps, first, last, held):  # type: ignore[no-untyped-def]
+    """Return the toggles of ternary products over 4 i steps, which zero lanes leave as they are in `held` int16."""
+    toggles, wires = np.int64(0), np.uint16(255)
+    for i in range(first, last, 4):
+        k0, k1, k2, k3 = steps[m, i], steps[m, i + 1], steps[m, i + 2], steps[m, i + 3]
+        x0, x1 = np.int16(codes[m, k0]), np.int16(codes[m, k1])
+        x2, x3 = np.int16(codes[m, k2]), np.int16(codes[m, k3])
+        f0, f1, f2, f3 = np.int16(x0 >> shift), np.int16(x1 >> shift), np.int16(x2 >> shift), np.int16(x3 >> shift)
+        driven = np.uint16(0)
+        for n in range(held.shape[0]):
+            w0, w1 = np.int16(lanes[block, k0, n]), np.int16(lanes[block, k1, n])
+            w2, w3 = np.int16(lanes[block, k2, n]), np.int16(lanes[block, k3, n])
+            h = held[n]
+            p0 = np.int16(x0 * w0) if w0 != 0 else h
+            p1 = np.int16(x1 * w1) if w1 != 0 else p0
+            p2 = np.int16(x2 * w2) if w2 != 0 else p1
+            p3 = np.int16(x3 * w3) if w3 != 0 else p2
+            q0 = np.int16(f0 * w0) if w0 != 0 else h
+            q1 = np.int16(f1 * w1) if w1 != 0 else p0
+            q2 = np.int16(f2 * w2) if w2 != 0 else p1
+            q3 = np.int16(f3 * w3) if w3 != 0 else p2
+            held[n] = p3
+            e0, e1 = np.uint16(np.uint16(q0 ^ h) & wires), np.uint16(np.uint16(q1 ^ p0) & wires)
+            e2, e3 = np.uint16(np.uint16(q2 ^ p1) & wires), np.uint16(np.uint16(q3 ^ p2) & wires)
+            driven = np.uint16(driven + popcount(e0) + popcount(e1) + popcount(e2) + popcount(e3))
+        toggles += np.int64(driven)
+    return toggles
 
 
 @compiled
@@ -160,11 +173,10 @@ def held_sums_toggles(codes, shift, lanes, narrow_high, array_rows, gates, limit
                     narrow += counts[m, chunk] // 4 * 4
                     for n in range(length):
                         narrow_sums[n], narrow_held[n] = np.int16(sums[n]), np.int16(held[n])
-                    ones, signs, products = _narrow_steps(
-                        codes, shift, m, lanes, block, steps, first, narrow, counts_products, narrow_sums, narrow_held
-                    )
+                    ones, signs = _narrow_sums(codes, m, lanes, block, steps, first, narrow, narrow_sums)
                     of_sum += ones + wider * signs  # all bits above the narrow sum's are its sign
-                    of_product += products
+                    if counts_products:
+                        of_product += _gated_products(codes, shift, m, lanes, block, steps, first, narrow, narrow_held)
                     for n in range(length):
                         sums[n], held[n] = np.int32(narrow_sums[n]), np.int32(narrow_held[n])
                 bits, wires = _wide_steps(

@@ -72,9 +72,9 @@ class Operand:
         return known
 
     def lanes(self, pieces: int) -> Array:
-        """Return the codes as int8 (blocks, K, L), `pieces` blocks or more, padded with rows of zeros."""
+        """Return the codes as int8 (blocks, K, L), a multiple of `pieces` blocks, padded with rows of zeros."""
         rows, k = self.codes.shape
-        blocks = max(pieces, ceil(rows / _BLOCK))
+        blocks = ceil(rows / (pieces * _BLOCK)) * pieces
         length = ceil(rows / (blocks * _VECTOR)) * _VECTOR
         padded = np.zeros((blocks * length, k), np.int8)
         padded[:rows] = self.codes

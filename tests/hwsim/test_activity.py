@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,9 +89,40 @@ def test_constant_operands(codes: tuple[int, int], dataflow: Dataflow) -> None:
         check(x, w, array(dataflow=dataflow, zero_gating=gating))
 
 
+@pytest.mark.parametrize(
+    ("changes", "activation", "product", "clocked_sums"),
+    [
+        ({}, 18, 6, 4),
+        ({"zero_gating": ZeroGating.WEIGHTS}, 18, 4, 3),
+        ({"zero_gating": ZeroGating.WEIGHTS_AND_ACTIVATIONS}, 18 + 2, 4, 3),
+        ({"activation_bits_per_cycle": 1}, 6, 12, 4),
+    ],
+)
+def test_the_example_of_the_documentation(
+    changes: dict[str, Any], activation: int, product: int, clocked_sums: int
+) -> None:
+    x, w = np.array([[3, -3, 0, 2]], np.int8), np.array([[1, -1, 0, 1]], np.int8)
+    found = ProductCounter(array(accumulator_bits=8, **changes)).count(Operand(x), Operand(w, ternary=True))
+    assert [found.toggles[wires] for wires in WireClass] == [activation, 8, product, 8, 2]
+    assert found.clocked_bits[WireClass.SUM_REGISTER] == 8 * clocked_sums
+
+
 def test_more_lanes_than_a_block_holds_are_counted_in_any_number_of_pieces() -> None:
     x, w = operands(2, 5, 523)
     for dataflow in Dataflow:
         for pieces in (1, 3):
             check(x, w, array(dataflow=dataflow), pieces=pieces)
             check(w[:, :3], x[:, :3], array(dataflow=dataflow), ternary=False, pieces=pieces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+def test_the_same_holds_interpreted_and_with_bounds_checked(setting: str, tmp_path: Path) -> None:
+    """NumPy's scalars warn of an overflow where machine code would wrap; here a warning is an error."""
+    here = Path(__file__).parent
+    files = [str(here / name) for name in ("test_activity.py", "test_serial_mac.py")]
+    chosen = "not interpreted and not simulation and not energy"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "error::RuntimeWarning", "-k", chosen, *files]
+    environment = {**os.environ, setting: "1", "NUMBA_CACHE_DIR": str(tmp_path)}  # no code compiled otherwise
+    done = subprocess.run(command, cwd=here.parents[1], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]

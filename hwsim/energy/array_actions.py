@@ -16,7 +16,7 @@ ASSUMPTIONS = (
     "gating cells are left out, and so are zero activations, since the estimate knows no values.",
     "A bit-serial element spends eight additions as wide as its product on it, each that part of a 32-bit addition, "
     "and clocks as many register bits, beside a multiply-accumulate of the parallel array; its word operations are "
-    "booked under the vector units.",
+    "booked under the vector units. Its area is that of a parallel element.",
 )
 
 

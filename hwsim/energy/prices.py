@@ -20,8 +20,8 @@ from hwsim.units.actions import Action
 ASSUMPTIONS = (
     "Energy is dynamic energy of counted actions plus SRAM leakage; logic leakage, control and DRAM refresh are left "
     "out, and clock tree, wires and glitches are in the band alone.",
-    "Elements of the array without work are clock-gated; an element whose weight is zero is not, and pays for its "
-    "clock. Operands that move through the array pay for a register a bit.",
+    "Elements of the array without work are clock-gated; an element whose weight is zero is not unless `zero_gating` "
+    "says so, and pays for its clock. Operands that move through the array pay for a register a bit.",
     "A buffer reads and writes as the smallest tabulated macro that holds it does, or as the largest; it leaks in "
     "proportion to its size.",
     "A look-up table reads as the smallest tabulated macro does, though it is smaller.",

@@ -16,6 +16,7 @@ from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
 from hwsim.progress import progress_bars
 from hwsim.reporting import report as reporting
+from hwsim.reporting.simulation_page import write_simulation_report
 from hwsim.simulate import SIMULATION_FILE, Simulation, write_simulation
 from hwsim.simulate import Progress as OnProgress
 from hwsim.simulate import simulate as run_simulation
@@ -42,7 +43,7 @@ def simulate_artifact(
         report, values = run_simulation(
             artifact, accelerator, profile=profile, limit=limit, activity=activity, on_progress=advance
         )
-    write_simulation(out_dir, report, values)
+    write_simulation(out_dir, report, values, lambda folder: write_simulation_report(folder, report))
     return report
 
 

@@ -14,6 +14,7 @@ from hwsim.energy import prices as energy
 from hwsim.energy.area import area_mm2
 from hwsim.energy.bands import EnergyBand, energy_band
 from hwsim.energy.efficiency import Efficiency, efficiency
+from hwsim.energy.operation_cost import OperationCost, OperationSums
 from hwsim.schedule import fixed_profile, memory, pipeline, placement, tiling, tiling_search, timing
 from hwsim.schedule.execution import Inference, OperationTime, PlannedOperation, Schedule, plan_inference, schedule
 from hwsim.schedule.footprint import Memory, footprint
@@ -47,7 +48,11 @@ class Split(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """One operation of the longest sentence, from its first cycle to the next operation's first."""
+    """One operation of the longest sentence, from its first cycle to the next operation's first.
+
+    `activation_bytes`: all activations that must exist meanwhile; `activation_buffer_bytes`: what is in the
+    activation buffer, staging included.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,6 +66,8 @@ class TimelineEntry(BaseModel):
     dram_stall_cycles: int
     dram_read_bytes: int
     dram_write_bytes: int
+    activation_bytes: int
+    activation_buffer_bytes: int
 
 
 class Timeline(BaseModel):
@@ -96,6 +103,7 @@ class Estimate(BaseModel):
     macs_per_inference: dict[str, float]
     cycles: Split
     energy_pj: Split
+    operations: tuple[OperationCost, ...]
     actions_per_inference: dict[str, float]
     memory: Memory
     accelerator_peak_bytes: int
@@ -113,6 +121,7 @@ class _Sums:
         self.actions: defaultdict[str, float] = defaultdict(float)
         self.traffic: Counter[str] = Counter()
         self.macs: Counter[str] = Counter()
+        self.operations: dict[str, OperationSums] = {}
 
     def add(
         self,
@@ -123,6 +132,7 @@ class _Sums:
         sentences: int,
     ) -> None:
         step = planned.work
+        self.operations.setdefault(step.operation.name, OperationSums(step)).add(planned, taken, spent, sentences)
         for way, name in (("unit", step.unit.value), ("layer", step.layer)):
             self.cycles[way][name] += taken.cycles * sentences
             self.energy_pj[way][name] += sum(spent.values()) * sentences
@@ -172,7 +182,7 @@ def estimate(
     # The last one was the longest.
     traffic = {name: value / histogram.total() for name, value in sums.traffic.items()}
     described = footprint(inference, accelerator, planned, placed, traffic)
-    longest = _timeline(tokens, planned, run)
+    longest = _timeline(inference, planned, placed, run)
     return _summarise(accelerator, profile, sums, histogram.total(), described, longest)
 
 
@@ -205,6 +215,7 @@ def _summarise(
         macs_per_inference=macs,
         cycles=Split(**{f"by_{way}": mean(totals) for way, totals in sums.cycles.items()}),
         energy_pj=energy_split,
+        operations=tuple(operation.mean(count) for operation in sums.operations.values()),
         actions_per_inference=actions,
         memory=described,
         accelerator_peak_bytes=described.parameter_bytes + described.activation_peak_bytes,
@@ -212,7 +223,9 @@ def _summarise(
     )
 
 
-def _timeline(tokens: int, planned: tuple[PlannedOperation, ...], run: Schedule) -> Timeline:
+def _timeline(
+    inference: Inference, planned: tuple[PlannedOperation, ...], placed: placement.Placement, run: Schedule
+) -> Timeline:
     entries = tuple(
         TimelineEntry(
             operation=operation.work.operation.name,
@@ -225,11 +238,15 @@ def _timeline(tokens: int, planned: tuple[PlannedOperation, ...], run: Schedule)
             dram_stall_cycles=taken.dram_stall_cycles,
             dram_read_bytes=operation.moved.dram_read,
             dram_write_bytes=operation.moved.dram_write,
+            activation_bytes=live,
+            activation_buffer_bytes=in_buffer,
         )
-        for operation, taken in zip(planned, run.operations, strict=True)
+        for operation, taken, live, in_buffer in zip(
+            planned, run.operations, inference.activations.live, placed.in_buffer, strict=True
+        )
     )
     return Timeline(
-        tokens=tokens,
+        tokens=inference.tokens,
         operations=entries,
         transfers=tuple((t.start_cycle, t.end_cycle, t.read_bytes, t.write_bytes) for t in run.transfers),
     )

@@ -238,11 +238,17 @@ def _report(
     return report, values
 
 
-def write_simulation(out_dir: Path, report: Simulation, values: Values) -> None:
-    """Write simulation.json, trace.json, logits.safetensors and codes.safetensors, whole or not at all."""
+def write_simulation(
+    out_dir: Path, report: Simulation, values: Values, also: Callable[[Path], None] = lambda folder: None
+) -> None:
+    """Write simulation.json, trace.json, logits.safetensors and codes.safetensors, whole or not at all.
+
+    `also` writes further files into the same folder before it appears.
+    """
     with whole_directory(out_dir, SIMULATION_FILE) as fresh:
         (fresh / SIMULATION_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         timeline = trace(report.estimate.timeline, report.accelerator.clock_hz, report.accelerator.name)
         (fresh / TRACE_FILE).write_text(json.dumps(timeline) + "\n", encoding="utf-8")
         save_file({"logits": values.logits}, fresh / LOGITS_FILE)
         save_file(values.digests, fresh / CODES_FILE)
+        also(fresh)

@@ -34,6 +34,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "predict": ("deploy.runtime.cli:predict", "Classify texts with a bundle."),
     "bench": ("deploy.runtime.cli:bench", "Measure a bundle's latency on this machine."),
     "report": ("hwsim.cli:report", "Write a run's report again from its stages' results."),
+    "compare": ("hwsim.reporting.cli:compare", "Hold two simulations, or two runs, side by side."),
 }
 OUR_PACKAGES: Final = ("ti_qat", "hwsim", "deploy")
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from hwsim.exploration.evaluation import OnProgress
+from hwsim.exploration.figures import pareto
 from hwsim.exploration.page import render
 from hwsim.exploration.plan import prepare
 from hwsim.exploration.results import Sweep, SweepPoint, points_csv, written
 from hwsim.exploration.space import Direction
 from hwsim.exploration.sweep import sweep as run_sweep
 from hwsim.progress import progress_bars
+from hwsim.reporting.png_charts import PICTURES_FOLDER, write_pictures
 from ti_qat.artifact.atomic import write_whole
 
 JSON_FILE, CSV_FILE, HTML_FILE = "sweep.json", "points.csv", "sweep.html"
@@ -29,7 +31,9 @@ def sweep_space(space_file: Path, out_dir: Path, artifact_dir: Path | None = Non
     plan = prepare(space_file, artifact_dir)
     with _progress() as tell:
         found = run_sweep(plan, out_dir, tell)
-    write_whole(out_dir / HTML_FILE, render(found))
+    charts = pareto(found)
+    write_whole(out_dir / HTML_FILE, render(found, charts))
+    write_pictures(out_dir / PICTURES_FOLDER, charts)
     write_whole(out_dir / CSV_FILE, points_csv(found))
     write_whole(out_dir / JSON_FILE, found.as_json())
     return found

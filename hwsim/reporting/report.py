@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from hwsim.errors import SimulatorError, first_problem
-from hwsim.reporting import figures
+from hwsim.reporting import run_figures
+from hwsim.reporting.charts import Chart
+from hwsim.reporting.inputs import parse, read_simulation, read_text
 from hwsim.reporting.page import render_page
-from hwsim.simulate import SIMULATION_FILE, Simulation
+from hwsim.reporting.png_charts import PICTURES_FOLDER, write_pictures
+from hwsim.reporting.simulation_figures import simulation_charts
+from hwsim.simulate import Simulation
 from ti_qat.artifact.atomic import write_whole
 from ti_qat.artifact.evaluation import agreement_line
 
 JSON_FILE, HTML_FILE, TRAINING_FILE = "report.json", "report.html", "training.jsonl"
+SIMULATION_FOLDER = "simulation"
 # From which the deployed model counts as the student: rows with its label; for a regression, distance of the scores.
 LEAST_LABEL_AGREEMENT, LARGEST_SCORE_DIFFERENCE = 0.995, 0.005
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class StageFigures(BaseModel):
@@ -94,56 +97,48 @@ class TrainingPoint(BaseModel):
 
 def read_summary(file: Path) -> Summary:
     """Read report.json. Raises SimulatorError naming the field that is wrong."""
-    return _parse(file, _text(file), Summary)
+    return parse(file, read_text(file), Summary)
 
 
 def read_training(file: Path) -> tuple[TrainingPoint, ...]:
     """Read training curves; an absent file is an empty curve. Raises SimulatorError."""
     if not file.is_file():
         return ()
-    lines = _text(file).splitlines()
-    return tuple(_parse(f"{file}:{number}", line, TrainingPoint) for number, line in enumerate(lines, 1) if line)
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise SimulatorError(file, "file", expected="a result of an earlier stage", found="nothing of that name")
-    return file.read_text(encoding="utf-8")
-
-
-def _parse(source: Path | str, text: str, model: type[Model]) -> Model:
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        raise first_problem(source, error) from error
+    lines = read_text(file).splitlines()
+    return tuple(parse(f"{file}:{number}", line, TrainingPoint) for number, line in enumerate(lines, 1) if line)
 
 
 def report_run(run_dir: Path) -> Summary:
-    """Write RUN/report.html from RUN/report.json, RUN/simulation and the training curves.
+    """Write RUN/report.html and RUN/figures from RUN/report.json, RUN/simulation and the training curves.
 
     Raises SimulatorError where one of them is missing or malformed; curves may be missing.
     """
     summary = read_summary(run_dir / JSON_FILE)
-    simulation_file = run_dir / "simulation" / SIMULATION_FILE
-    simulation = _parse(simulation_file, _text(simulation_file), Simulation)
+    simulation = read_simulation(run_dir / SIMULATION_FOLDER)
     curves = {name: read_training(run_dir / name / TRAINING_FILE) for name in ("teacher", "student")}
-    write_whole(run_dir / HTML_FILE, render(summary, simulation, curves))
+    drawn = run_charts(summary, curves)
+    page = render(summary, simulation, drawn)
+    write_pictures(run_dir / PICTURES_FOLDER, drawn)
+    write_whole(run_dir / HTML_FILE, page)
     return summary
 
 
-def render(summary: Summary, simulation: Simulation, curves: dict[str, tuple[TrainingPoint, ...]]) -> str:
-    """Return the page of a run."""
-    drawn = {
-        **figures.training(curves),
-        **figures.simulation(simulation),
-        **figures.durations(summary.seconds_per_stage),
-    }
+def run_charts(summary: Summary, curves: dict[str, tuple[TrainingPoint, ...]]) -> tuple[Chart, ...]:
+    """Return the figures of a run beside those of its simulation."""
+    return (*run_figures.durations(summary.seconds_per_stage), *run_figures.training(curves))
+
+
+def render(summary: Summary, simulation: Simulation, drawn: tuple[Chart, ...]) -> str:
+    """Return the page; `drawn` are the run's own figures."""
+    simulated = simulation_charts(simulation)
     return render_page(
         Path(__file__).with_name("report.html.j2"),
         title=summary.title,
-        figures=drawn,
+        figures=(*simulated, *drawn),
         summary=summary,
         simulation=simulation,
+        simulation_figures=simulated,
+        run_figures=drawn,
         badges=_badges(summary, simulation),
     )
 

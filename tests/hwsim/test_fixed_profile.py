@@ -268,12 +268,12 @@ def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:
         cycles_per_inference=1.0,
     )
     report, _ = simulate(artifact, wearable(), profile=Profile.FIXED)
-    page = render(summary, report, {})
+    page = render(summary, report, ())
     assert report.fixed is not None
     assert f"{report.fixed.signal_to_noise_db['layers.1.attention.scores']:.1f} dB" in page
     assert f"{report.fixed.needed_accumulator_bits['layers.0.feed_forward.down']} bits</td>" in page
     exact, _ = simulate(artifact, wearable())
-    assert "Integers alone" not in render(summary, exact, {})
+    assert "Integers alone" not in render(summary, exact, ())
 
 
 @pytest.mark.slow

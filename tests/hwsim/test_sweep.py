@@ -33,7 +33,7 @@ from hwsim.exploration.sweep import sweep as run_sweep
 from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
 from hwsim.simulate import Values, compute_values, simulate
 from tests.builders import tiny_artifact, tiny_quantization
-from tests.hwsim.browser import CHROMIUM, drawn_figures
+from tests.hwsim.browser import CHROMIUM, chromium
 from ti_qat.artifact.errors import OutputError
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.schema import ActivationScaling
@@ -361,6 +361,7 @@ def test_the_page_is_whole_offline_and_escaped(tmp_path: Path) -> None:
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
     assert HOSTILE not in page
     assert page.count("plotly.js v") == 1
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 3
     assert set(re.findall(r'id="figure-(\w+)"', page)) == {
         "latency_ms_by_energy_pj", "latency_ms_by_dram_read_bytes", "energy_pj_by_dram_read_bytes",
     }  # fmt: skip
@@ -370,19 +371,25 @@ def test_the_page_is_whole_offline_and_escaped(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-@pytest.mark.parametrize("width_pixels", [500, 1200])
-def test_browser_draws_every_point(tmp_path: Path, width_pixels: int) -> None:
+def test_browser_draws_every_point(tmp_path: Path) -> None:
     found = sweep_space(written(tmp_path, COSTS), tmp_path / "out")
-    figures = drawn_figures(tmp_path / "out" / "sweep.html", width_pixels, tmp_path / "profile")
-    assert figures.keys() == pareto(found).keys()
-    for body in figures.values():
-        assert body.count('class="point"') == sum(point.failure is None for point in found.points)
+    with chromium(tmp_path / "profile") as browser:
+        for width_pixels in (375, 1200):
+            seen = browser.look(tmp_path / "out" / "sweep.html", width_pixels)
+            assert seen.messages == ()
+            assert seen.page_width <= width_pixels
+            assert [plot.name for plot in seen.plots] == [chart.name for chart in pareto(found)]
+            for plot in seen.plots:
+                assert plot.marks == sum(point.failure is None for point in found.points)
+                assert plot.svg_width <= plot.width
+                assert plot.clipped == []
 
 
 def test_every_point_with_figures_is_in_its_group(tmp_path: Path) -> None:
     found = sweep_space(written(tmp_path, 'constraints = ["latency_ms <= 0.73"]' + COSTS), tmp_path / "out")
-    figure = pareto(found)["latency_ms_by_energy_pj"]
-    drawn = {trace.name: set(zip(trace.x, trace.y, strict=True)) for trace in figure.data}
+    (figure,) = pareto(found)
+    assert figure.name == "latency_ms_by_energy_pj"
+    drawn = {curve.name: set(zip(curve.x, curve.y, strict=True)) for curve in figure.curves}
     assert drawn == {
         name: {
             (point.figures["latency_ms"], point.figures["energy_pj"] * 1e-6)
@@ -395,13 +402,13 @@ def test_every_point_with_figures_is_in_its_group(tmp_path: Path) -> None:
             "on the front": lambda index, point: index in found.pareto,
         }.items()
     }
-    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("latency (ms)", "energy (µJ)")
+    assert (figure.x_axis.title, figure.y_axis.title) == ("latency (ms)", "energy (µJ)")
 
 
 def test_a_single_objective_is_drawn_in_the_order_of_the_points(tmp_path: Path) -> None:
     text = COSTS.replace(', energy_pj = "minimise"', "")
     found = sweep_space(written(tmp_path, text), tmp_path / "out")
-    assert list(pareto(found)) == ["latency_ms"]
+    assert [chart.name for chart in pareto(found)] == ["latency_ms"]
     best = min(point.figures["latency_ms"] for point in found.points if point.failure is None)
     assert {found.points[index].figures["latency_ms"] for index in found.pareto} == {best}
 

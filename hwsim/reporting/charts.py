@@ -10,6 +10,7 @@ from typing import Literal
 # Okabe and Ito's palette, which the usual forms of colour blindness leave distinct; its yellow is too pale for lines.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#6e6e6e", "#000000")
 REFERENCE_COLOUR = "#444444"
+_MANY_POINTS = 200
 Symbol = Literal["circle", "square", "diamond", "x"]
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
@@ -228,6 +229,11 @@ def legend(chart: Chart) -> tuple[LegendEntry, ...]:
 def coloured(curves: tuple[Curve, ...]) -> list[tuple[Curve, str]]:
     """Return every curve with its colour."""
     return [(curve, curve.colour or PALETTE[place % len(PALETTE)]) for place, curve in enumerate(curves)]
+
+
+def is_crowded(curve: Curve) -> bool:
+    """Return whether a curve has so many points that smaller marks tell more of them apart."""
+    return len(curve.x) > _MANY_POINTS
 
 
 def bar_label(value: float) -> str:

@@ -22,6 +22,7 @@ from hwsim.reporting.charts import (
     Tornado,
     bar_label,
     coloured,
+    is_crowded,
     log_ticks,
 )
 
@@ -159,7 +160,12 @@ def _curve(curve: Curve, colour: str) -> Json:
         "x": list(curve.x),
         "y": list(curve.y),
         "mode": "+".join(modes),
-        "marker": {"symbol": curve.symbol or "circle", "size": 9, "color": colour, "opacity": 0.8},
+        "marker": {
+            "symbol": curve.symbol or "circle",
+            "size": 6 if is_crowded(curve) else 9,
+            "color": colour,
+            "opacity": 0.8,
+        },
         "line": {
             "color": colour,
             "width": 1.5 if curve.reference else 2,

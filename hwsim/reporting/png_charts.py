@@ -27,6 +27,7 @@ from hwsim.reporting.charts import (
     Tornado,
     bar_label,
     coloured,
+    is_crowded,
     legend,
     log_ticks,
 )
@@ -136,7 +137,7 @@ def _curves(axes: Axes, chart: Curves) -> None:
             linestyle="" if not curve.lines else "--" if curve.reference else "-",
             linewidth=1.2 if curve.reference else 1.6,
             marker=_MARKS[curve.symbol] if curve.symbol else "",
-            markersize=5,
+            markersize=3 if is_crowded(curve) else 5,
             alpha=0.85,
             drawstyle="steps-post" if curve.steps else "default",
         )

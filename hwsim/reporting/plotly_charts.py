@@ -152,6 +152,7 @@ def _curves(chart: Curves) -> Json:
 
 
 def _curve(curve: Curve, colour: str) -> Json:
+    size = 6 if is_crowded(curve) else 9
     modes = ["lines"] * curve.lines + ["markers"] * (curve.symbol is not None)
     labelled = "%{text}<br>" if curve.labels else ""
     return {

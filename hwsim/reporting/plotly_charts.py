@@ -108,14 +108,10 @@ def _bars(chart: Bars) -> Json:
     data: list[Json] = []
     for number, series in enumerate(chart.series):
         trace: Json = {
-            "type": "bar",
-            "orientation": "h",
-            "name": _text(series.name),
-            "y": names,
-            "x": list(series.values),
+            "type": "bar", "orientation": "h", "name": _text(series.name), "y": names, "x": list(series.values),
             "marker": {"color": PALETTE[number]},
             "hovertemplate": "%{y}, %{fullData.name}: %{x:,.4~g}<extra></extra>",
-        }
+        }  # fmt: skip
         if any(labels := chart.labels(series)):
             trace |= {"text": labels, "textposition": "outside", "cliponaxis": False}
         data.append(trace)
@@ -152,7 +148,6 @@ def _curves(chart: Curves) -> Json:
 
 
 def _curve(curve: Curve, colour: str) -> Json:
-    size = 6 if is_crowded(curve) else 9
     modes = ["lines"] * curve.lines + ["markers"] * (curve.symbol is not None)
     labelled = "%{text}<br>" if curve.labels else ""
     return {

@@ -207,7 +207,7 @@ def legend(chart: Chart) -> tuple[LegendEntry, ...]:
     """Return the entries of a chart's legend, in the order and the colours of its parts; none where one part is all."""
     match chart:
         case Bars():
-            entries = [LegendEntry(s.name, PALETTE[i], "block") for i, s in enumerate(chart.series)]
+            entries = [LegendEntry(s.name, colour_of(i), "block") for i, s in enumerate(chart.series)]
             if any(limit is not None for limit in chart.limits):
                 entries.append(LegendEntry(chart.limit_name, REFERENCE_COLOUR, "line"))
         case Curves():
@@ -216,7 +216,7 @@ def legend(chart: Chart) -> tuple[LegendEntry, ...]:
                 for curve, colour in coloured(chart.curves)
             ]
         case Gantt():
-            entries = [LegendEntry(name, PALETTE[i], "block") for i, name in enumerate(chart.spans)]
+            entries = [LegendEntry(name, colour_of(i), "block") for i, name in enumerate(chart.spans)]
         case Tornado():
             entries = [
                 LegendEntry(LOW_NAME, PALETTE[0], "block"),
@@ -226,9 +226,14 @@ def legend(chart: Chart) -> tuple[LegendEntry, ...]:
     return tuple(entries) if len(entries) > 1 else ()
 
 
+def colour_of(place: int) -> str:
+    """Return the colour of a chart's part by its place."""
+    return PALETTE[place % len(PALETTE)]
+
+
 def coloured(curves: tuple[Curve, ...]) -> list[tuple[Curve, str]]:
     """Return every curve with its colour."""
-    return [(curve, curve.colour or PALETTE[place % len(PALETTE)]) for place, curve in enumerate(curves)]
+    return [(curve, curve.colour or colour_of(place)) for place, curve in enumerate(curves)]
 
 
 def is_crowded(curve: Curve) -> bool:

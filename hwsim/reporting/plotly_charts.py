@@ -10,7 +10,6 @@ from typing import Any
 from hwsim.reporting.charts import (
     HIGH_NAME,
     LOW_NAME,
-    PALETTE,
     REFERENCE_COLOUR,
     Axis,
     Band,
@@ -21,6 +20,7 @@ from hwsim.reporting.charts import (
     Gantt,
     Tornado,
     bar_label,
+    colour_of,
     coloured,
     is_crowded,
     log_ticks,
@@ -56,7 +56,7 @@ def _label(category: str) -> str:
 
 
 def _axis(axis: Axis, **changes: Any) -> Json:
-    described = {
+    return {
         "title": {"text": _text(axis.title), "standoff": 8},
         "type": "log" if axis.log else "linear",
         "automargin": True,
@@ -66,8 +66,7 @@ def _axis(axis: Axis, **changes: Any) -> Json:
         "ticks": "outside",
         "zeroline": False,
         "nticks": 6,
-    }
-    return described | changes
+    } | changes
 
 
 def _ticks(axis: Axis, values: Iterable[float]) -> Json:
@@ -109,7 +108,7 @@ def _bars(chart: Bars) -> Json:
     for number, series in enumerate(chart.series):
         trace: Json = {
             "type": "bar", "orientation": "h", "name": _text(series.name), "y": names, "x": list(series.values),
-            "marker": {"color": PALETTE[number]},
+            "marker": {"color": colour_of(number)},
             "hovertemplate": "%{y}, %{fullData.name}: %{x:,.4~g}<extra></extra>",
         }  # fmt: skip
         if any(labels := chart.labels(series)):
@@ -175,7 +174,7 @@ def _curve(curve: Curve, colour: str) -> Json:
 
 
 def _bands(bands: tuple[Band, ...]) -> Json:
-    """Return shades over the whole height, and their names above the plot as far as they do not touch."""
+    """Return shades over the whole height, and their names above the plot."""
     if not bands:
         return {}
     shapes = [
@@ -203,7 +202,7 @@ def _gantt(chart: Gantt) -> Json:
             "width": 0.72,
             "text": [_text(span.label) for span in spans],
             "textposition": "none",
-            "marker": {"color": PALETTE[number], "line": {"width": 0}},
+            "marker": {"color": colour_of(number), "line": {"width": 0}},
             "hovertemplate": "%{text}<br>%{fullData.name}, from %{base:,.6~g}: %{x:,.4~g}<extra></extra>",
         }
         for number, (name, spans) in enumerate(chart.spans.items())
@@ -231,7 +230,7 @@ def _tornado(chart: Tornado) -> Json:
             "text": [bar_label(end) for end in ends],
             "textposition": "outside",
             "cliponaxis": False,
-            "marker": {"color": PALETTE[number]},
+            "marker": {"color": colour_of(number)},
             "hovertemplate": "%{y}: %{text}<extra></extra>",
         }
         for number, (name, ends) in enumerate(

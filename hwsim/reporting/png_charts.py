@@ -26,6 +26,7 @@ from hwsim.reporting.charts import (
     LegendEntry,
     Tornado,
     bar_label,
+    colour_of,
     coloured,
     is_crowded,
     legend,
@@ -115,7 +116,11 @@ def _bars(axes: Axes, chart: Bars) -> None:
         offset = 0.0 if chart.stacked else (number - (count - 1) / 2) * thickness
         widths = [value or 0.0 for value in series.values]
         drawn = axes.barh(
-            [row + offset for row in rows], widths, thickness, left=ends if chart.stacked else 0, color=PALETTE[number]
+            [row + offset for row in rows],
+            widths,
+            thickness,
+            left=ends if chart.stacked else 0,
+            color=colour_of(number),
         )
         if chart.stacked:
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
@@ -177,7 +182,7 @@ def _gantt(axes: Axes, chart: Gantt) -> None:
     for number, spans in enumerate(chart.spans.values()):
         for row, name in enumerate(chart.rows):
             stretches = [(span.start, span.end - span.start) for span in spans if span.row == name]
-            axes.broken_barh(stretches, (row - 0.36, 0.72), facecolors=PALETTE[number], linewidth=0)
+            axes.broken_barh(stretches, (row - 0.36, 0.72), facecolors=colour_of(number), linewidth=0)
     _name_rows(axes, chart.axis, chart.rows)
     axes.set_xlim(0, chart.end)
     _shade(axes, chart.bands)

@@ -69,7 +69,7 @@ def write_png(file: Path, chart: Chart) -> None:
         canvas.legend(
             handles=[_handle(entry) for entry in entries], loc="outside lower left", ncols=3, fontsize=8, frameon=False
         )
-    canvas.savefig(file, metadata={"Software": None})
+    canvas.savefig(file, metadata={"Title": chart.title, "Description": chart.caption, "Software": None})
 
 
 def _height_inches(chart: Chart) -> float:

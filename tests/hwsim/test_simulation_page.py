@@ -72,6 +72,7 @@ def test_every_figure_is_in_the_page_and_a_picture(folder: Path) -> None:
     for file in (folder / "figures").iterdir():
         with Image.open(file) as picture:
             assert picture.width > 1000
+            assert picture.text["Description"].endswith("."), file.name
             assert len(picture.convert("L").getcolors(256) or ()) > 10, file.name  # not an empty frame
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
     assert page.count("plotly.js v") == 1

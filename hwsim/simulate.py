@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,7 @@ from safetensors.numpy import save_file
 
 from hwsim.activity.findings import ActivityFindings, ActivityRun
 from hwsim.config import Accelerator, Profile
-from hwsim.datapath.batches import equal_length_batches, graph_inputs
+from hwsim.datapath.batches import equal_length_batches, graph_inputs, in_threads
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed_simulation import FixedFindings, FixedRun
 from hwsim.datapath.golden import GoldenAgreement, golden_agreement
@@ -147,16 +145,9 @@ def compute_values(
     def run(chosen: Array) -> tuple[int, Counter[str]]:
         return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, counted)
 
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(run, chosen) for chosen in equal_length_batches(split.lengths[:rows])]
-        try:
-            for future in futures:
-                done, overflows = future.result()
-                values.overflows.update(overflows)
-                on_progress(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for done, overflows in in_threads(run, equal_length_batches(split.lengths[:rows]), threads):
+        values.overflows.update(overflows)
+        on_progress(done)
     return values
 
 

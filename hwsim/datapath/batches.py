@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS
 from ti_qat.artifact.evaluation import EvaluationSplit
 
 Array = np.ndarray[Any, Any]
+Result = TypeVar("Result")
 
 _BATCH_TOKENS = 256  # keeps all activations of a batch below 100 MB for BERT-base
 
@@ -31,3 +34,20 @@ def graph_inputs(split: EvaluationSplit, chosen: Array) -> dict[str, Array]:
         TOKEN_TYPE_IDS: np.ascontiguousarray(split.token_type_ids[chosen, :length]),
         LENGTHS: split.lengths[chosen],
     }
+
+
+def in_threads(
+    run: Callable[[Array], Result], batches: Iterable[Array], threads: int | None = None
+) -> Iterator[Result]:
+    """Yield what `run` returns for each batch, in order, from as many threads as there are cores by default.
+
+    The first error stops what has not begun.
+    """
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        futures = [pool.submit(run, chosen) for chosen in batches]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

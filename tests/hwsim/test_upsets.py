@@ -148,9 +148,7 @@ def test_words_are_little_endian_and_the_last_is_filled_up() -> None:
     stored = np.arange(10, dtype=np.uint8)
     upsets = WordUpsets(np.array([0, 1]), np.array([0x0100, 0xFF00000000000001], np.uint64), np.array([False, False]))
     places, read = upset_bytes(stored, upsets, 8, 0)
-    assert dict(zip(places.tolist(), read.tolist(), strict=True)) == {
-        i: value for i, value in enumerate([0, 0, 2, 3, 4, 5, 6, 7, 9, 9])
-    }
+    assert dict(zip(places.tolist(), read.tolist(), strict=True)) == dict(enumerate([0, 0, 2, 3, 4, 5, 6, 7, 9, 9]))
 
 
 @pytest.mark.parametrize("bits", [12, 24, 32])

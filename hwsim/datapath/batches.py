@@ -36,14 +36,14 @@ def graph_inputs(split: EvaluationSplit, chosen: Array) -> dict[str, Array]:
     }
 
 
-def in_threads(
-    run: Callable[[Array], Result], batches: Iterable[Array], threads: int | None = None
-) -> Iterator[Result]:
-    """Yield what `run` returns for each batch, in order, from as many threads as there are cores by default.
+def cores() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
-    The first error stops what has not begun.
-    """
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+
+def in_threads(run: Callable[[Array], Result], batches: Iterable[Array], threads: int) -> Iterator[Result]:
+    """Yield what `run` returns for each batch, in order, from `threads` threads; an error stops what has not begun."""
+    with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(run, chosen) for chosen in batches]
         try:
             for future in futures:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.config import Accelerator
-from hwsim.datapath.batches import equal_length_batches, graph_inputs, in_threads
+from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads
 from hwsim.datapath.exact import Datapath
 from hwsim.faults.flips import UpsetCounts, draw, stream
 from hwsim.faults.plan import CODES, UpsetPlan
@@ -19,7 +19,7 @@ from hwsim.faults.run_log import RunLog
 from hwsim.faults.targets import AccumulatorTarget, ActivationTarget, Effect, Target, TargetName, WeightTarget, numbered
 from hwsim.faults.word_codes import OnDetection, Protection, WordCode
 from ti_qat.artifact.encoder import execute
-from ti_qat.artifact.evaluation import predictions, score
+from ti_qat.artifact.evaluation import label_flips, predictions, score
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.process import peak_rss_bytes
 
@@ -43,7 +43,9 @@ def inject_upsets(
     finished runs are taken from `log` and kept there. Results depend on neither threads nor batches.
     """
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
-    campaign = Campaign(artifact, accelerator, target_of(artifact, accelerator, plan), plan.on_detection, rows, threads)
+    campaign = Campaign(
+        artifact, accelerator, target_of(artifact, accelerator, plan), plan.on_detection, rows, threads or cores()
+    )
     codes = {protection: CODES[protection](campaign.target.data_bits) for protection in plan.protections}
     clean = campaign.logits_without_faults(on_progress)
     runs = []
@@ -56,7 +58,7 @@ def inject_upsets(
                 rate=rate,
                 seed=seed,
                 score=campaign.score(logits),
-                label_flips=campaign.label_flips(logits, clean),
+                label_flips=label_flips(artifact.header.task.metric, logits, clean),
                 reached_rows=reached,
                 **asdict(counts),
             )
@@ -102,7 +104,7 @@ class Campaign:
     target: Target
     on_detection: OnDetection
     rows: int
-    threads: int | None
+    threads: int
 
     def logits_without_faults(self, on_progress: OnProgress) -> Array:
         """Return the logits of the exact profile, float32 (R, labels)."""
@@ -172,13 +174,6 @@ class Campaign:
         """Return the task's score of logits (R, labels)."""
         metric = self.artifact.header.task.metric
         return score(metric, self.artifact.evaluation.labels[: self.rows], predictions(metric, logits))
-
-    def label_flips(self, logits: Array, clean: Array) -> int | None:
-        """Return the rows that are given another label; None for a regression."""
-        metric = self.artifact.header.task.metric
-        if metric.is_regression:
-            return None
-        return int(np.sum(predictions(metric, logits) != predictions(metric, clean)))
 
     def overhead(self, protection: Protection, code: WordCode) -> Overhead:
         """Return what `code` adds to the bits of an average inference, and its gates."""

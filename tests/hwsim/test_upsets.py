@@ -44,12 +44,12 @@ def wearable() -> Accelerator:
     return read_accelerator("wearable")
 
 
-def campaign(artifact: Artifact, accelerator: Accelerator, plan: UpsetPlan, threads: int | None = None) -> Campaign:
+def campaign(artifact: Artifact, accelerator: Accelerator, plan: UpsetPlan, threads: int = 2) -> Campaign:
     target = target_of(artifact, accelerator, plan)
     return Campaign(artifact, accelerator, target, plan.on_detection, artifact.evaluation.rows, threads)
 
 
-def logits_under(artifact: Artifact, accelerator: Accelerator, plan: UpsetPlan, code=NONE, rate=1e-2, threads=None):
+def logits_under(artifact: Artifact, accelerator: Accelerator, plan: UpsetPlan, code=NONE, rate=1e-2, threads=2):
     run = campaign(artifact, accelerator, plan, threads)
     clean = run.logits_without_faults(lambda rows: None)
     return clean, *run.logits_with_upsets(clean, code, rate, 0, lambda rows: None)

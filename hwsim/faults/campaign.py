@@ -43,10 +43,9 @@ def inject_upsets(
     finished runs are taken from `log` and kept there. Results depend on neither threads nor batches.
     """
     rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
-    campaign = Campaign(
-        artifact, accelerator, target_of(artifact, accelerator, plan), plan.on_detection, rows, threads or cores()
-    )
-    codes = {protection: CODES[protection](campaign.target.data_bits) for protection in plan.protections}
+    target = target_of(artifact, accelerator, plan)
+    campaign = Campaign(artifact, accelerator, target, plan.on_detection, rows, threads or cores())
+    codes = {protection: CODES[protection](target.data_bits) for protection in plan.protections}
     clean = campaign.logits_without_faults(on_progress)
     runs = []
     for protection, rate, seed in plan.runs:

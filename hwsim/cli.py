@@ -12,6 +12,7 @@ import click
 from hwsim.activity.findings import ActivityFindings
 from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
 from hwsim.datapath.accumulator_widths import AccumulatorStudy
+from hwsim.datapath.batches import rows_to_run
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
@@ -40,7 +41,7 @@ def simulate_artifact(
     accelerator = read_accelerator(accelerator_name)
     require_replaceable(out_dir, SIMULATION_FILE)
     artifact = io.load(artifact_dir)
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    rows = rows_to_run(artifact, limit)
     with _progress(rows + min(oracle_rows, rows)) as advance:
         report, values = run_simulation(
             artifact,

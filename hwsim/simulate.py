@@ -16,13 +16,12 @@ from safetensors.numpy import save_file
 from hwsim.activity.findings import ActivityFindings, ActivityRun
 from hwsim.config import Accelerator, Profile
 from hwsim.datapath.accumulator_widths import AccumulatorStudy, AccumulatorWidths
-from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads
+from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads, rows_to_run
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed_simulation import FixedFindings, FixedRun
 from hwsim.datapath.golden import GoldenAgreement, golden_agreement
 from hwsim.datapath.oracle_check import OracleCheck, check_against_oracle
 from hwsim.energy import prices as energy
-from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
 from hwsim.schedule.workload import nonzero_weights
 from hwsim.trace import TRACE_FILE, trace
@@ -129,9 +128,7 @@ def simulate(
     switch in the array as well, `accumulator_study` looks at every sum on its way, and the first `oracle_rows` rows
     go through the NumPy oracle too, each counted by `on_progress` once more. Raises SimulatorError.
     """
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
-    if rows < 1:
-        raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
+    rows = rows_to_run(artifact, limit)
     nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
     fixed = FixedRun.prepare(artifact, accelerator, rows) if profile is Profile.FIXED else None
     lengths = artifact.evaluation.lengths[:rows].tolist()

@@ -9,13 +9,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from hwsim.errors import SimulatorError
 from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS
 from ti_qat.artifact.evaluation import EvaluationSplit
+from ti_qat.artifact.io import Artifact
 
 Array = np.ndarray[Any, Any]
 Result = TypeVar("Result")
 
 _BATCH_TOKENS = 256  # keeps all activations of a batch below 100 MB for BERT-base
+
+
+def rows_to_run(artifact: Artifact, limit: int | None) -> int:
+    """Return how many rows of the evaluation split `limit` leaves, all if None. Raises SimulatorError if none."""
+    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    if rows < 1:
+        raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
+    return rows
 
 
 def equal_length_batches(lengths: Array) -> Iterator[Array]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from hwsim.config import Accelerator
-from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads
+from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads, rows_to_run
 from hwsim.datapath.exact import Datapath
 from hwsim.faults.flips import UpsetCounts, draw, stream
-from hwsim.faults.plan import CODES, UpsetPlan
+from hwsim.faults.plan import CODES, RunKey, UpsetPlan
 from hwsim.faults.results import Overhead, UpsetRun, Upsets, curves_of
 from hwsim.faults.run_log import RunLog
 from hwsim.faults.targets import AccumulatorTarget, ActivationTarget, Effect, Target, TargetName, WeightTarget, numbered
@@ -41,26 +41,18 @@ def inject_upsets(
 
     In the exact profile. `on_progress` receives the number of rows just done, (1 + runs) times the rows in all;
     finished runs are taken from `log` and kept there. Results depend on neither threads nor batches.
+    Raises SimulatorError.
     """
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    rows = rows_to_run(artifact, limit)
     target = target_of(artifact, accelerator, plan)
     campaign = Campaign(artifact, accelerator, target, plan.on_detection, rows, threads or cores())
     codes = {protection: CODES[protection](target.data_bits) for protection in plan.protections}
     clean = campaign.logits_without_faults(on_progress)
     runs = []
-    for protection, rate, seed in plan.runs:
-        run = log.find((protection, rate, seed)) if log is not None else None
+    for key in plan.runs:
+        run = log.find(key) if log is not None else None
         if run is None:
-            logits, reached, counts = campaign.logits_with_upsets(clean, codes[protection], rate, seed, on_progress)
-            run = UpsetRun(
-                protection=protection,
-                rate=rate,
-                seed=seed,
-                score=campaign.score(logits),
-                label_flips=label_flips(artifact.header.task.metric, logits, clean),
-                reached_rows=reached,
-                **asdict(counts),
-            )
+            run = campaign.run(clean, codes[key[0]], key, on_progress)
             if log is not None:
                 log.add(run)
         else:
@@ -118,6 +110,20 @@ class Campaign:
         for done in in_threads(run, self._batches(), self.threads):
             on_progress(done)
         return logits
+
+    def run(self, clean: Array, code: WordCode, key: RunKey, on_progress: OnProgress) -> UpsetRun:
+        """Return what all rows come to under one (protection, rate, seed); `clean` are their logits without faults."""
+        protection, rate, seed = key
+        logits, reached, counts = self.logits_with_upsets(clean, code, rate, seed, on_progress)
+        return UpsetRun(
+            protection=protection,
+            rate=rate,
+            seed=seed,
+            score=self.score(logits),
+            label_flips=label_flips(self.artifact.header.task.metric, logits, clean),
+            reached_rows=reached,
+            **asdict(counts),
+        )
 
     def logits_with_upsets(
         self, clean: Array, code: WordCode, rate: float, seed: int, on_progress: OnProgress

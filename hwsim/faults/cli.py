@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hwsim.config import preset_names, read_accelerator
+from hwsim.datapath.batches import rows_to_run
 from hwsim.errors import SimulatorError
 from hwsim.faults.campaign import inject_upsets
 from hwsim.faults.plan import UpsetPlan
@@ -31,7 +32,7 @@ def upset_artifact(
     accelerator = read_accelerator(accelerator_name)
     require_replaceable(out_dir, JSON_FILE)
     artifact = io.load(artifact_dir)
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
+    rows = rows_to_run(artifact, limit)
     log = RunLog(out_dir, artifact, accelerator, plan, rows)
     with progress_bars("upsets") as bar:
         task = bar.add_task("rows", total=rows * (1 + len(plan.runs)))

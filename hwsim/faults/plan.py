@@ -10,6 +10,8 @@ from hwsim.faults.hsiao import HsiaoCode
 from hwsim.faults.targets import TargetName
 from hwsim.faults.word_codes import OnDetection, Parity, Protection, Unprotected, WordCode
 
+RunKey = tuple[Protection, float, int]  # protection, rate, seed
+
 WORD_BITS = (8, 16, 32, 64)
 CODES: Mapping[Protection, Callable[[int], WordCode]] = {
     Protection.NONE: Unprotected,
@@ -50,8 +52,8 @@ class UpsetPlan:
         return self.target.value, self.word_bits, self.on_detection.value
 
     @property
-    def runs(self) -> tuple[tuple[Protection, float, int], ...]:
-        """Every (protection, rate, seed), in the order in which they run."""
+    def runs(self) -> tuple[RunKey, ...]:
+        """Every run, in order."""
         return tuple(
             (protection, rate, seed) for protection in self.protections for rate in self.rates for seed in self.seeds
         )

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hwsim.faults.plan import RunKey
 from hwsim.faults.targets import TargetName
 from hwsim.faults.word_codes import Gates, OnDetection, Protection
 from ti_qat.artifact.atomic import whole_directory
@@ -52,7 +53,7 @@ class UpsetRun(BaseModel):
     silent_words: int
 
     @property
-    def key(self) -> tuple[Protection, float, int]:
+    def key(self) -> RunKey:
         """What tells it from the other runs of a campaign."""
         return self.protection, self.rate, self.seed
 

@@ -10,12 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hwsim.config import Accelerator
-from hwsim.faults.plan import UpsetPlan
+from hwsim.faults.plan import RunKey, UpsetPlan
 from hwsim.faults.results import UpsetRun
-from hwsim.faults.word_codes import Protection
 from ti_qat.artifact.io import Artifact
-
-RunKey = tuple[Protection, float, int]
 
 
 class RunLog:

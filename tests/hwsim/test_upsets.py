@@ -253,6 +253,11 @@ def test_a_plan_out_of_range_is_refused_by_option() -> None:
         UpsetPlan(TargetName.ACTIVATIONS, (0.1,), on_detection=OnDetection.RELOAD)
 
 
+def test_no_rows_are_refused(artifact: Artifact, wearable: Accelerator) -> None:
+    with pytest.raises(SimulatorError, match="--limit: expected at least 1 row, found 0"):
+        inject_upsets(artifact, wearable, UpsetPlan(TargetName.WEIGHTS, (0.1,)), limit=0)
+
+
 def test_a_killed_campaign_goes_on_and_ends_in_the_same_file(
     artifact: Artifact, wearable: Accelerator, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ import click
 
 from hwsim.activity.findings import ActivityFindings
 from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
+from hwsim.datapath.accumulator_widths import AccumulatorStudy
+from hwsim.datapath.batches import rows_to_run
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
@@ -33,15 +35,24 @@ def simulate_artifact(
     profile: Profile = Profile.EXACT,
     *,
     activity: bool = False,
+    accumulator_study: bool = False,
+    oracle_rows: int = 0,
 ) -> Simulation:
     """Simulate an artifact and write the results to `out_dir`. Raises ArtifactError or SimulatorError."""
     accelerator = read_accelerator(accelerator_name)
     require_replaceable(out_dir, SIMULATION_FILE)
     artifact = io.load(artifact_dir)
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
-    with _progress(rows) as advance:
+    rows = rows_to_run(artifact, limit)
+    with _progress(rows + min(oracle_rows, rows)) as advance:
         report, values = run_simulation(
-            artifact, accelerator, profile=profile, limit=limit, activity=activity, on_progress=advance
+            artifact,
+            accelerator,
+            profile=profile,
+            limit=limit,
+            activity=activity,
+            accumulator_study=accumulator_study,
+            oracle_rows=oracle_rows,
+            on_progress=advance,
         )
     write_simulation(out_dir, report, values, lambda folder: write_simulation_report(folder, report))
     return report
@@ -71,10 +82,31 @@ def _progress(rows: int) -> Iterator[OnProgress]:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first rows of the evaluation split.")
 @click.option("--activity", is_flag=True, help="Count the bits that switch in the array (docs/bit_level.md).")
+@click.option(
+    "--accumulator-study", is_flag=True, help="Widths that the sums need, and the K at which narrower ones first fail."
+)
+@click.option(
+    "--check-oracle",
+    "oracle_rows",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="ROWS",
+    help="Hold every value of the first rows to the NumPy oracle; exit 1 and name the first that differs.",
+)
 @click.option("--out", "out_dir", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print simulation.json on standard output.")
+@click.pass_context
 def simulate(
-    artifact: Path, accelerator: str, profile: str, limit: int | None, activity: bool, out_dir: Path, as_json: bool
+    context: click.Context,
+    artifact: Path,
+    accelerator: str,
+    profile: str,
+    limit: int | None,
+    activity: bool,
+    accumulator_study: bool,
+    oracle_rows: int,
+    out_dir: Path,
+    as_json: bool,
 ) -> None:
     """Run an artifact's evaluation split through the datapath; report score, cycles, memory, energy.
 
@@ -82,24 +114,62 @@ def simulate(
     Example:
       ti-qat simulate runs/movie_reviews/artifact --accelerator wearable --out runs/movie_reviews/simulation
     """
-    report = simulate_artifact(artifact, accelerator, out_dir, limit, Profile(profile), activity=activity)
-    if as_json:
-        click.echo(report.model_dump_json())
-        return
-    memory = report.estimate.memory
-    click.echo(
-        f"{report.metric} {report.score:.4f} on {report.rows} rows, "
-        f"{agreement_line(report.label_agreement, report.logits_max_abs_difference)}\n"
-        f"{report.accelerator.name}: {report.cycles_per_inference:,.0f} cycles, {report.latency_ms:.3f} ms, "
-        f"{report.overflow_events} overflows\n"
-        f"{_energy_line(report.estimate)}\n"
-        f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "
-        f"activations at most {memory.activation_peak_bytes:,} bytes"
+    report = simulate_artifact(
+        artifact,
+        accelerator,
+        out_dir,
+        limit,
+        Profile(profile),
+        activity=activity,
+        accumulator_study=accumulator_study,
+        oracle_rows=oracle_rows,
     )
+    click.echo(report.model_dump_json() if as_json else _described_simulation(report))
+    if report.oracle is not None and report.oracle.divergence is not None:
+        click.echo(f"ti-qat: {report.oracle}", err=True)
+        context.exit(1)
+
+
+def _described_simulation(report: Simulation) -> str:
+    """Return what a simulation found, in lines."""
+    memory = report.estimate.memory
+    lines = [
+        f"{report.metric} {report.score:.4f} on {report.rows} rows, "
+        f"{agreement_line(report.label_agreement, report.logits_max_abs_difference)}{_teacher_words(report)}",
+        f"{report.accelerator.name}: {report.cycles_per_inference:,.0f} cycles, {report.latency_ms:.3f} ms, "
+        f"{report.overflow_events} overflows",
+        _energy_line(report.estimate),
+        f"weights {memory.parameter_bytes:,} bytes ({memory.bits_per_linear_weight:.2f} bits a ternary weight), "
+        f"activations at most {memory.activation_peak_bytes:,} bytes",
+    ]
     if report.fixed is not None:
-        click.echo(_fixed_line(report.fixed))
+        lines.append(_fixed_line(report.fixed))
     if report.activity is not None:
-        click.echo(_activity_line(report.activity))
+        lines.append(_activity_line(report.activity))
+    if report.accumulators is not None:
+        lines.append(_accumulator_line(report.accumulators))
+    if report.oracle is not None and report.oracle.divergence is None:
+        lines.append(str(report.oracle))
+    return "\n".join(lines)
+
+
+def _teacher_words(report: Simulation) -> str:
+    """Return how the teacher does on the same rows, where the artifact knows it."""
+    if report.teacher_score is None:
+        return ""
+    alike = "" if report.teacher_agreement is None else f", its labels on {report.teacher_agreement:.2%}"
+    return f"; the teacher's {report.metric} {report.teacher_score:.4f}{alike}"
+
+
+def _accumulator_line(found: AccumulatorStudy) -> str:
+    """Return in words how wide accumulators have to be, and where the next narrower width fails first."""
+    name, bits = max(found.needed_bits.items(), key=lambda item: item[1])
+    told = f"accumulators: {bits} bits overflow nowhere (most at {name})"
+    earliest = {of: failing[bits - 1] for of, failing in found.first_failing_k.items() if bits - 1 in failing}
+    if not earliest:
+        return told
+    first = min(earliest, key=lambda of: earliest[of])
+    return f"{told}; {bits - 1} bits first at K = {earliest[first]} of {first}"
 
 
 def _energy_line(cost: Estimate) -> str:
@@ -120,11 +190,9 @@ def _energy_line(cost: Estimate) -> str:
 def _fixed_line(found: FixedFindings) -> str:
     """Return in words what integers cost against the exact profile."""
     flips = "" if found.label_flips is None else f", {found.label_flips} labels flipped"
-    widest = max(found.needed_accumulator_bits.items(), key=lambda item: item[1])
     return (
         f"fixed profile: {found.score_loss_points:.2f} points lost to the exact profile's {found.exact_score:.4f}"
-        f"{flips}; logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated; "
-        f"{widest[1]} bits of accumulator overflow nowhere (most at {widest[0]})"
+        f"{flips}; logits within {found.logits_max_abs_difference:.2g}, {found.saturated_values} values saturated"
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +15,13 @@ from safetensors.numpy import save_file
 
 from hwsim.activity.findings import ActivityFindings, ActivityRun
 from hwsim.config import Accelerator, Profile
-from hwsim.datapath.batches import equal_length_batches, graph_inputs
+from hwsim.datapath.accumulator_widths import AccumulatorStudy, AccumulatorWidths
+from hwsim.datapath.batches import cores, equal_length_batches, graph_inputs, in_threads, rows_to_run
 from hwsim.datapath.exact import Datapath
 from hwsim.datapath.fixed_simulation import FixedFindings, FixedRun
 from hwsim.datapath.golden import GoldenAgreement, golden_agreement
+from hwsim.datapath.oracle_check import OracleCheck, check_against_oracle
 from hwsim.energy import prices as energy
-from hwsim.errors import SimulatorError
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
 from hwsim.schedule.workload import nonzero_weights
 from hwsim.trace import TRACE_FILE, trace
@@ -31,6 +30,7 @@ from ti_qat.artifact.encoder import Operation, OpKind, execute
 from ti_qat.artifact.evaluation import (
     codes_digest,
     label_agreement,
+    label_flips,
     largest_difference,
     predictions,
     score,
@@ -41,6 +41,7 @@ from ti_qat.artifact.process import peak_rss_bytes
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int], None]
+Watcher = Callable[[Operation, Mapping[str, Array]], None]
 
 SIMULATION_FILE, LOGITS_FILE, CODES_FILE = "simulation.json", "logits.safetensors", "codes.safetensors"
 _QUANTIZERS = (OpKind.QUANTIZE, OpKind.QUANTIZE_PER_TOKEN)
@@ -50,7 +51,10 @@ class Simulation(BaseModel):
     """The content of simulation.json; only `peak_rss_bytes` differs between two runs of the same input.
 
     `label_agreement` (None for a regression) and `logits_max_abs_difference` are against the producer's
-    own model, on all simulated rows. `fixed` is None in the exact profile, `activity` where it was not asked for.
+    own model, on all simulated rows; so are `label_flips`, the rows with another label. `teacher_score` and
+    `teacher_agreement` are of the full-precision teacher on those rows, None where its logits do not travel with the
+    artifact. `fixed` is None in the exact profile, `activity`, `accumulators` and `oracle` where they were not asked
+    for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,13 +66,18 @@ class Simulation(BaseModel):
     metric: str
     score: float
     label_agreement: float | None
+    label_flips: int | None
+    teacher_score: float | None
+    teacher_agreement: float | None
     logits_max_abs_difference: float
     golden: GoldenAgreement | None
     zero_weight_fraction: float
     overflow_events: int
     overflow_events_by_operation: dict[str, int]
     fixed: FixedFindings | None
-    activity: ActivityFindings | None = None
+    activity: ActivityFindings | None
+    accumulators: AccumulatorStudy | None
+    oracle: OracleCheck | None
     estimate: Estimate
     cycles_per_inference: float
     latency_ms: float
@@ -90,6 +99,16 @@ class Values:
     overflows: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class _Findings:
+    """What a run found beside its values, each None where it was not looked for."""
+
+    fixed: FixedFindings | None
+    activity: ActivityFindings | None
+    accumulators: AccumulatorStudy | None
+    oracle: OracleCheck | None
+
+
 def simulate(
     artifact: Artifact,
     accelerator: Accelerator,
@@ -98,28 +117,37 @@ def simulate(
     limit: int | None = None,
     threads: int | None = None,
     activity: bool = False,
+    accumulator_study: bool = False,
+    oracle_rows: int = 0,
     on_progress: Progress = lambda rows: None,
 ) -> tuple[Simulation, Values]:
     """Run the first `limit` rows of the evaluation split (all by default) through the accelerator.
 
     Rows go through at their own length, without padding, one thread a batch; `on_progress` receives
     the number of rows just done. The result depends on neither threads nor batches. `activity` counts the bits that
-    switch in the array as well. Raises SimulatorError.
+    switch in the array as well, `accumulator_study` looks at every sum on its way, and the first `oracle_rows` rows
+    go through the NumPy oracle too, each counted by `on_progress` once more. Raises SimulatorError.
     """
-    rows = artifact.evaluation.rows if limit is None else min(limit, artifact.evaluation.rows)
-    if rows < 1:
-        raise SimulatorError(artifact.path, "--limit", expected="at least 1 row", found=str(limit))
+    rows = rows_to_run(artifact, limit)
     nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
     fixed = FixedRun.prepare(artifact, accelerator, rows) if profile is Profile.FIXED else None
     lengths = artifact.evaluation.lengths[:rows].tolist()
     cost = estimate(artifact.encoder, accelerator, lengths, nonzero, profile)
-    threads = threads or len(os.sched_getaffinity(0))
-    counted = ActivityRun(artifact.encoder.operations, accelerator, threads) if activity else None
-    values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed, counted)
-    findings = fixed.findings(values.logits) if fixed is not None else None
+    oracle = check_against_oracle(artifact, min(oracle_rows, rows), on_progress) if oracle_rows else None
+    threads = threads or cores()
+    switched = ActivityRun(artifact.encoder.operations, accelerator, threads) if activity else None
+    widths = AccumulatorWidths(artifact.encoder, artifact.parameters) if accumulator_study and fixed is None else None
+    watch = [run.observe for run in (switched, widths) if run is not None]
+    values = compute_values(artifact, accelerator, rows, threads, on_progress, fixed, watch)
+    widths = fixed.widths if fixed is not None else widths
+    findings = _Findings(
+        fixed=fixed.findings(values.logits) if fixed is not None else None,
+        activity=switched.findings() if switched is not None else None,
+        accumulators=widths.study if widths is not None else None,
+        oracle=oracle,
+    )
     zero_weight_fraction = 1 - sum(nonzero.values()) / cost.memory.ternary_linear_weights
-    switched = counted.findings() if counted is not None else None
-    return _report(artifact, accelerator, values, cost, zero_weight_fraction, findings, switched)
+    return _report(artifact, accelerator, values, cost, zero_weight_fraction, findings)
 
 
 def compute_values(
@@ -129,11 +157,11 @@ def compute_values(
     threads: int,
     on_progress: Progress,
     fixed: FixedRun | None = None,
-    counted: ActivityRun | None = None,
+    watch: Sequence[Watcher] = (),
 ) -> Values:
     """Return the values of the first `rows` rows, in the fixed profile where `fixed` says how.
 
-    `counted` sees every product on the way.
+    Each of `watch` sees every operation and its operands on the way.
     """
     split, encoder = artifact.evaluation, artifact.encoder
     codes = [op.outputs[0] for op in encoder.operations if op.kind in _QUANTIZERS]
@@ -145,18 +173,11 @@ def compute_values(
     )
 
     def run(chosen: Array) -> tuple[int, Counter[str]]:
-        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, counted)
+        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, watch)
 
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(run, chosen) for chosen in equal_length_batches(split.lengths[:rows])]
-        try:
-            for future in futures:
-                done, overflows = future.result()
-                values.overflows.update(overflows)
-                on_progress(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for done, overflows in in_threads(run, equal_length_batches(split.lengths[:rows]), threads):
+        values.overflows.update(overflows)
+        on_progress(done)
     return values
 
 
@@ -166,14 +187,14 @@ def _run_batch(
     chosen: Array,
     values: Values,
     fixed: FixedRun | None,
-    counted: ActivityRun | None,
+    watch: Sequence[Watcher],
 ) -> Counter[str]:
     """Run one batch; write its rows of `values`, which no other batch touches."""
     length = int(artifact.evaluation.lengths[chosen[0]])
 
     def observe(op: Operation, operands: Mapping[str, Array], results: tuple[Array, ...]) -> None:
-        if counted is not None:
-            counted.observe(op, operands)
+        for look in watch:
+            look(op, operands)
         if op.kind in _QUANTIZERS:
             for position, row in enumerate(chosen):
                 values.digests[op.outputs[0]][row] = codes_digest(valid_codes(results[0], position, length))
@@ -203,25 +224,29 @@ def _report(
     values: Values,
     cost: Estimate,
     zero_weight_fraction: float,
-    fixed: FixedFindings | None,
-    activity: ActivityFindings | None,
+    findings: _Findings,
 ) -> tuple[Simulation, Values]:
     rows, split = len(values.logits), artifact.evaluation
     metric = artifact.header.task.metric
     report = Simulation(
-        profile=Profile.EXACT if fixed is None else Profile.FIXED,
+        profile=Profile.EXACT if findings.fixed is None else Profile.FIXED,
         artifact_digest=artifact.digest,
         rows=rows,
         metric=metric.value,
         score=score(metric, split.labels[:rows], predictions(metric, values.logits)),
         label_agreement=label_agreement(metric, values.logits, split.logits[:rows]),
+        label_flips=label_flips(metric, values.logits, split.logits[:rows]),
+        teacher_score=split.teacher_score(metric, rows),
+        teacher_agreement=split.teacher_agreement(metric, values.logits),
         logits_max_abs_difference=largest_difference(values.logits, split.logits[:rows]),
         golden=golden_agreement(artifact, values.hidden, values.logits),
         zero_weight_fraction=zero_weight_fraction,
         overflow_events=values.overflows.total(),
         overflow_events_by_operation=dict(sorted(values.overflows.items())),
-        fixed=fixed,
-        activity=activity,
+        fixed=findings.fixed,
+        activity=findings.activity,
+        accumulators=findings.accumulators,
+        oracle=findings.oracle,
         estimate=cost,
         cycles_per_inference=cost.cycles_per_inference,
         latency_ms=cost.latency_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def tiny_artifact(
     seed: int = 0,
     quantization: Quantization | None = None,
     text_columns: tuple[str, ...] | None = None,
+    teacher_logits: np.ndarray | None = None,
     **shape_changes: Any,
 ) -> io.Artifact:
     """Write a random tiny artifact at `path` and return it; with `labels=1` it is a regression."""
@@ -140,5 +142,5 @@ def tiny_artifact(
         provenance=Provenance(tool_version="0", teacher="random", method="none", seed=seed, training_rows=0),
         parameters=tiny_parameters(shape, quantization, seed),
         tokenizer_json=tiny_tokenizer_json(),
-        evaluation=tiny_evaluation(shape),
+        evaluation=replace(tiny_evaluation(shape), teacher_logits=teacher_logits),
     )

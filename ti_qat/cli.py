@@ -26,6 +26,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "export": ("ti_qat.commands:export", "Write a trained student as an artifact."),
     "inspect": ("deploy.inspection:inspect", "Describe an artifact or a bundle."),
     "simulate": ("hwsim.cli:simulate", "Run an artifact through a ternary accelerator, bit by bit."),
+    "upsets": (
+        "hwsim.faults.cli:upsets",
+        "Flip bits of memories and accumulators; score against rate and protection.",
+    ),
     "accelerators": ("hwsim.cli:accelerators", "List the accelerators, or check and describe one."),
     "import-energy": ("hwsim.energy.cli:import_energy", "Make an energy table of Accelergy's reference tables."),
     "sweep": ("hwsim.exploration.cli:sweep", "Evaluate many accelerators; tell which ones nothing beats."),

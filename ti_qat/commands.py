@@ -205,24 +205,28 @@ def evaluate(directory: Path, task_name: str, data_dir: Path, as_json: bool) -> 
 @click.argument("student", type=EXISTING_DIR)
 @click.option("--task", "task_name", metavar="NAME|FILE.toml", help="Default: the task it was trained on.")
 @data_option
+@click.option("--teacher", "teacher_dir", type=EXISTING_DIR, help="Its teacher, whose logits then travel along.")
 @click.option("--out", required=True, type=NEW_DIR, help="Artifact directory to write.")
 @json_option
-def export(student: Path, task_name: str | None, data_dir: Path, out: Path, as_json: bool) -> None:
+def export(
+    student: Path, task_name: str | None, data_dir: Path, teacher_dir: Path | None, out: Path, as_json: bool
+) -> None:
     """Write a trained student as an artifact, and hold the NumPy oracle against it.
 
     \b
     Example:
-      ti-qat export student --data glue --out artifact
+      ti-qat export student --data glue --teacher teacher --out artifact
     """
     task = find_task(task_name) if task_name else None
     from ti_qat import export as exporting
     from ti_qat.artifact.evaluation import agreement_line
 
     _quieten_libraries()
-    result = exporting.export(student, task, data_dir, out)
+    result = exporting.export(student, task, data_dir, out, teacher_dir)
     found = result.agreement
+    teacher = "" if result.teacher_score is None else f", its teacher {result.teacher_score:.4f}"
     line = (
-        f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows\n"
+        f"{out}: {result.metric} {result.score:.4f} on {result.rows} rows{teacher}\n"
         "torch's float32 sums against the oracle's fixed order (docs/numerics.md, section 8),"
         f" {found.golden_rows} rows: {found.codes_different:,} of {found.codes_compared:,} codes differ, at most by"
         f" {found.largest_code_difference}; {agreement_line(found.label_agreement, found.largest_logit_difference)}"

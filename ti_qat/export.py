@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +64,28 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written; `score` is the torch student's on the split that travels with the artifact."""
+    """What was written; `score` is the torch student's on the split that travels with the artifact.
+
+    `teacher_score` is the teacher's on the same rows, None where it was not given.
+    """
 
     path: str
     digest: str
     metric: str
     score: float
+    teacher_score: float | None
     rows: int
     agreement: Agreement
     peak_rss_bytes: int
 
 
-def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) -> ExportResult:
+def export(
+    student_dir: Path, task: TextTask | None, data_dir: Path, out: Path, teacher_dir: Path | None = None
+) -> ExportResult:
     """Write the student at `student_dir` as the artifact directory `out`, whole or not at all.
 
-    `task` is the one it was trained on unless given. Raises `TrainingError`, `TaskError`, `ArtifactError`.
+    `task` is the one it was trained on unless given; the logits of the teacher at `teacher_dir` go along where it
+    is given. Raises `TrainingError`, `TaskError`, `ArtifactError`.
     """
     model = model_directory.load(student_dir)
     if model.student is None:
@@ -89,6 +96,8 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
     model_directory.require_same_labels(task, model)
     rows = objective_of(task).read(data_dir, Split.DEV, model.processor, model.trained.max_length)
     evaluation = evaluation_split(model, rows, task.metric)
+    if teacher_dir is not None:
+        evaluation = replace(evaluation, teacher_logits=teacher_logits(teacher_dir, task, data_dir))
     model.processor.backend_tokenizer.no_padding()
     model.processor.backend_tokenizer.no_truncation()
     artifact = io.save(
@@ -107,6 +116,7 @@ def export(student_dir: Path, task: TextTask | None, data_dir: Path, out: Path) 
         digest=artifact.digest,
         metric=task.metric.value,
         score=score(task.metric, evaluation.labels, predictions(task.metric, evaluation.logits)),
+        teacher_score=evaluation.teacher_score(task.metric, evaluation.rows),
         rows=evaluation.rows,
         agreement=agreement(model.model, artifact),
         peak_rss_bytes=peak_rss_bytes(),
@@ -149,6 +159,14 @@ def evaluation_split(model: TrainedModel, rows: Dataset, metric: Metric) -> Eval
         logits=outcomes_of(model, rows),
         golden=golden,
     )
+
+
+def teacher_logits(teacher_dir: Path, task: TextTask, data_dir: Path) -> Array:
+    """Return the teacher's logits of the evaluation split, float32 (R, labels), its texts tokenised its own way."""
+    teacher = model_directory.load_teacher(teacher_dir)
+    model_directory.require_same_labels(task, teacher)
+    rows = objective_of(task).read(data_dir, Split.DEV, teacher.processor, teacher.trained.max_length)
+    return outcomes_of(teacher, rows)
 
 
 @contextmanager

@@ -10,13 +10,11 @@ import numpy as np
 
 from hwsim.datapath.batches import equal_length_batches, graph_inputs
 from hwsim.datapath.exact import Datapath
-from hwsim.units.accumulator import AccumulatorRange
+from hwsim.units.accumulator import WIDEST
 from ti_qat.artifact.encoder import Operation, execute
 from ti_qat.artifact.io import Artifact
 
 Array = np.ndarray[Any, Any]
-
-_WIDEST = AccumulatorRange.of_bits(32, wraps=False)  # ranges are the model's, not those of a narrow accumulator
 
 
 def largest_magnitudes(artifact: Artifact, rows: int) -> dict[str, float]:
@@ -30,6 +28,6 @@ def largest_magnitudes(artifact: Artifact, rows: int) -> dict[str, float]:
 
     split = artifact.evaluation
     for chosen in equal_length_batches(split.lengths[:rows]):
-        kernels = Datapath(_WIDEST).kernels
+        kernels = Datapath(WIDEST).kernels  # ranges are the model's, not those of a narrow accumulator
         execute(artifact.encoder, kernels, artifact.parameters, graph_inputs(split, chosen), observe)
     return dict(largest)

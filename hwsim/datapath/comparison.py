@@ -60,9 +60,13 @@ class Divergence:
     different_values: int
 
     def __str__(self) -> str:
+        return self.told("first run", "second")
+
+    def told(self, first: str, second: str) -> str:
+        """Return it in words, the two runs called by these names."""
         return (
-            f"{self.operation}: {self.output}{list(self.index)} is {self.first!r} in the first run and "
-            f"{self.second!r} in the second; {self.different_values} values differ"
+            f"{self.operation}: {self.output}{list(self.index)} is {self.first!r} in the {first} and "
+            f"{self.second!r} in the {second}; {self.different_values} values differ"
         )
 
 

@@ -22,7 +22,7 @@ from hwsim.datapath.fixed_program import FixedProgram, lower
 from hwsim.fixed_point import real_values
 from hwsim.schedule.fixed_profile import require_static_scales
 from ti_qat.artifact.encoder import Observer, Operation, execute
-from ti_qat.artifact.evaluation import largest_difference, predictions, score
+from ti_qat.artifact.evaluation import label_flips, largest_difference, predictions, score
 from ti_qat.artifact.io import Artifact
 
 Array = np.ndarray[Any, Any]
@@ -113,14 +113,13 @@ class FixedRun:
     def findings(self, logits: Array) -> FixedFindings:
         """Return what the batches found; `logits` (R, labels) are those of the fixed profile."""
         metric, labels = self.artifact.header.task.metric, self.artifact.evaluation.labels[: len(logits)]
-        fixed, exact = predictions(metric, logits), predictions(metric, self.exact_logits)
-        exact_score = score(metric, labels, exact)
+        exact_score = score(metric, labels, predictions(metric, self.exact_logits))
         decibels = self.noise.decibels
         return FixedFindings(
             calibration_rows=min(self.accelerator.fixed.calibration_rows, self.artifact.evaluation.rows),
             exact_score=exact_score,
-            score_loss_points=100.0 * (exact_score - score(metric, labels, fixed)),
-            label_flips=None if metric.is_regression else int(np.sum(fixed != exact)),
+            score_loss_points=100.0 * (exact_score - score(metric, labels, predictions(metric, logits))),
+            label_flips=label_flips(metric, logits, self.exact_logits),
             logits_max_abs_difference=largest_difference(logits, self.exact_logits),
             signal_to_noise_db={
                 op.name: decibels[op.name] for op in self.program.encoder.operations if op.name in decibels

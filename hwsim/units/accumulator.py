@@ -39,6 +39,9 @@ class AccumulatorRange:
         return magnitude <= self.high
 
 
+WIDEST = AccumulatorRange.of_bits(32, wraps=False)
+
+
 @compiled
 def accumulate_step(accumulator, addend, low, high, wraps):  # type: ignore[no-untyped-def]
     """Return (accumulator + addend held within [low, high], 1 where that changed it or else 0); int64."""
@@ -52,22 +55,25 @@ def accumulate_step(accumulator, addend, low, high, wraps):  # type: ignore[no-u
 
 @compiled
 def prefix_extremes(x, w):  # type: ignore[no-untyped-def]
-    """Return (lowest, highest) int32 value, 0 included, of any sum on its way along k; x (M, K), w (K, N) int8.
+    """Return (lowest, highest), int32 (K,): of any sum of x (M, K) and w (K, N) int8 after each addition along k.
 
     127 * 127 * K stays below 2**31 for K <= 2**17.
     """
-    width = w.shape[1]
-    sums, lowest, highest = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
+    depth, width = w.shape
+    sums = np.zeros(width, np.int32)
+    lowest, highest = np.zeros(depth, np.int32), np.zeros(depth, np.int32)
     for m in range(x.shape[0]):
         sums[:] = 0
-        for k in range(x.shape[1]):
+        for k in range(depth):
             factor = np.int32(x[m, k])
+            low, high = lowest[k], highest[k]
             for n in range(width):
                 value = np.int32(sums[n] + np.int32(factor * np.int32(w[k, n])))
                 sums[n] = value
-                lowest[n] = min(lowest[n], value)
-                highest[n] = max(highest[n], value)
-    return lowest.min(), highest.max()
+                low = min(low, value)
+                high = max(high, value)
+            lowest[k], highest[k] = low, high
+    return lowest, highest
 
 
 @compiled

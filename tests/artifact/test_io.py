@@ -200,6 +200,32 @@ def test_an_evaluation_split_out_of_contract_is_refused(broken: Path, edit, mess
         io.load(broken)
 
 
+def test_teacher_logits_travel_where_the_producer_knows_them(written: io.Artifact, tmp_path: Path) -> None:
+    logits = np.random.default_rng(3).normal(size=(7, 2)).astype(np.float32)
+    with_teacher = tiny_artifact(tmp_path / "artifact", teacher_logits=logits)
+    again = io.load(with_teacher.path).evaluation
+    assert again.teacher_logits is not None
+    assert np.array_equal(again.teacher_logits, logits)
+    assert again.teacher_score(with_teacher.header.task.metric, 7) == np.mean(logits.argmax(-1) == again.labels)
+    assert written.evaluation.teacher_logits is None
+    assert written.evaluation.teacher_score(written.header.task.metric, 7) is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (np.zeros((7, 3), np.float32), r"teacher_logits: expected float32 \['R', 2\], found float32 \[7, 3\]"),
+        (np.zeros((7, 2), np.float64), "teacher_logits: expected float32"),
+        (np.zeros((6, 2), np.float32), "teacher_logits: expected R = 7, found 6"),
+        (np.full((7, 2), np.nan, np.float32), "teacher_logits: expected finite numbers"),
+    ],
+)
+def test_teacher_logits_out_of_contract_are_refused(broken: Path, logits: np.ndarray, message: str) -> None:
+    edit_evaluation(broken, lambda tensors: tensors.update(teacher_logits=logits))
+    with pytest.raises(ArtifactError, match=message):
+        io.load(broken)
+
+
 def test_a_truncated_tensor_file_with_a_matching_checksum_is_refused(broken: Path) -> None:
     file = broken / io.TENSORS_FILE
     file.write_bytes(file.read_bytes()[:-8])

@@ -31,3 +31,7 @@ def test_a_released_artifact_gives_the_same_bits(folder: str) -> None:
 
 def test_an_artifact_from_before_text_columns_leaves_them_unknown() -> None:
     assert io.load(DATA / "artifact_v1").header.task.text_columns is None
+
+
+def test_an_artifact_from_before_teacher_logits_has_none() -> None:
+    assert io.load(DATA / "artifact_v1").evaluation.teacher_logits is None

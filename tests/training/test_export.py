@@ -81,6 +81,29 @@ def test_the_oracle_runs_the_exported_student(tmp_path, data, activations, weigh
     )
 
 
+def test_the_teachers_logits_travel_with_the_artifact(tmp_path, data):
+    teacher = tiny_teacher()
+    save_student(tmp_path / "student", teacher)
+    (tmp_path / "teacher").mkdir()
+    saved = TrainedModel(teacher, tiny_tokenizer(), TRAINED, None)
+    model_directory.save(tmp_path / "teacher", saved)
+    arguments = ["export", str(tmp_path / "student"), "--data", str(data), "--out", str(tmp_path / "artifact")]
+    found = CliRunner().invoke(main, [*arguments, "--teacher", str(tmp_path / "teacher")])
+    assert found.exit_code == 0, found.output
+    split = io.load(tmp_path / "artifact").evaluation
+    row = 3
+    batch = {name: torch.from_numpy(getattr(split, name)[row : row + 1, : split.lengths[row]].astype(np.int64))
+             for name in ("input_ids", "token_type_ids")}  # fmt: skip
+    with torch.no_grad():
+        alone = teacher(**batch).logits.numpy()
+    # float32 sums of a padded batch and of the row alone differ in their last bits.
+    np.testing.assert_allclose(split.teacher_logits[row : row + 1], alone, atol=1e-5)
+    assert f", its teacher {evaluate(tmp_path / 'teacher', TASK, data).score:.4f}" in found.stdout
+    refused = CliRunner().invoke(main, [*arguments, "--teacher", str(tmp_path / "student")])
+    assert refused.exit_code == 2
+    assert "expected a teacher, found a student" in refused.stderr
+
+
 def test_exporting_twice_gives_the_same_artifact(tmp_path, data):
     save_student(tmp_path / "student")
     digests = {export(tmp_path / "student", TASK, data, tmp_path / name).digest for name in ("a", "b")}

@@ -22,7 +22,8 @@ class EvaluationSplit:
     `input_ids`, `token_type_ids`: int32 (R, T), padded on the right; `lengths`: int32 (R,); `labels`
     (R,): classes as int32, or the numbers of a regression as float32; `logits`: float32 (R, labels) of
     the producer's model; `golden`: hidden states by activation name, float32 (G, T, H), of the first G
-    rows (entries beyond a row's length mean nothing).
+    rows (entries beyond a row's length mean nothing); `teacher_logits`: float32 (R, labels) of the
+    full-precision teacher, or None where the producer did not know it.
     """
 
     input_ids: Array
@@ -31,11 +32,24 @@ class EvaluationSplit:
     labels: Array
     logits: Array
     golden: Mapping[str, Array]
+    teacher_logits: Array | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows R."""
         return len(self.labels)
+
+    def teacher_score(self, metric: Metric, rows: int) -> float | None:
+        """Return the teacher's score on the first `rows` rows; None where it is not known."""
+        if self.teacher_logits is None:
+            return None
+        return score(metric, self.labels[:rows], predictions(metric, self.teacher_logits[:rows]))
+
+    def teacher_agreement(self, metric: Metric, logits: Array) -> float | None:
+        """Return the fraction of the first rows, those of `logits`, with the teacher's class; None without one."""
+        if self.teacher_logits is None:
+            return None
+        return label_agreement(metric, logits, self.teacher_logits[: len(logits)])
 
     def batches(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Yield (row numbers, graph inputs), shortest rows first, padded to the batch's longest only.
@@ -116,11 +130,17 @@ def _average_ranks(values: Array) -> Array:
     return (np.cumsum(counts) - (counts - 1) / 2)[group]
 
 
-def label_agreement(metric: Metric, logits: Array, other_logits: Array) -> float | None:
-    """Return the fraction of rows for which both predict the same class; None for a regression, which has none."""
+def label_flips(metric: Metric, logits: Array, other_logits: Array) -> int | None:
+    """Return the number of rows for which the two predict different classes; None for a regression."""
     if metric.is_regression:
         return None
-    return float(np.mean(predictions(metric, logits) == predictions(metric, other_logits)))
+    return int(np.sum(predictions(metric, logits) != predictions(metric, other_logits)))
+
+
+def label_agreement(metric: Metric, logits: Array, other_logits: Array) -> float | None:
+    """Return the fraction of rows for which both predict the same class; None for a regression, which has none."""
+    flips = label_flips(metric, logits, other_logits)
+    return None if flips is None else (len(logits) - flips) / len(logits)
 
 
 def largest_difference(logits: Array, other_logits: Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +35,7 @@ Array = np.ndarray[Any, Any]
 
 HEADER_FILE, TENSORS_FILE, TOKENIZER_FILE = "artifact.json", "tensors.safetensors", "tokenizer.json"
 EVALUATION_FILE = "evaluation.safetensors"
+TEACHER_LOGITS = "teacher_logits"
 MAX_HEADER_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 256 << 20
 _DTYPES = {"F32": "float32", "I8": "int8", "I32": "int32"}
@@ -172,11 +173,15 @@ def _parse_header(file: Path, content: bytes) -> Header:
         raise ArtifactError(file, where, expected=first["msg"], found=repr(first["input"])[:80]) from error
 
 
-def _read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Compare names, dtypes and shapes with `expected`, then read; symbols in shapes match any size."""
+def _read_tensors(file: Path, expected: Mapping[str, Tensor], optional: Collection[str] = ()) -> dict[str, Array]:
+    """Compare names, dtypes and shapes with `expected`, then read; symbols in shapes match any size.
+
+    Of `optional` names only those in the file are returned.
+    """
     try:
         with safe_open(file, "numpy") as stream:
             found = set(stream.keys())
+            expected = {name: spec for name, spec in expected.items() if name in found or name not in optional}
             for name in sorted(expected.keys() ^ found):
                 what = ("the tensor", "nothing") if name in expected else ("no such tensor", "one")
                 raise ArtifactError(file, name, expected=what[0], found=what[1])
@@ -236,6 +241,7 @@ def _evaluation_tensors(split: EvaluationSplit) -> dict[str, Array]:
         "labels": split.labels,
         "logits": split.logits,
         **{f"golden.{name}": values for name, values in split.golden.items()},
+        **({} if split.teacher_logits is None else {TEACHER_LOGITS: split.teacher_logits}),
     }
 
 
@@ -247,11 +253,12 @@ def _read_evaluation(file: Path, header: Header, encoder: Encoder) -> Evaluation
         Tensor("lengths", "int32", ("R",)),
         Tensor("labels", label_dtype(metric), ("R",)),
         Tensor("logits", "float32", ("R", shape.labels)),
+        Tensor(TEACHER_LOGITS, "float32", ("R", shape.labels)),
         *(Tensor(f"golden.{name}", "float32", ("G", "T", shape.hidden)) for name in hidden_state_names(shape)),
     ]
-    tensors = _read_tensors(file, {spec.name: spec for spec in specs})
+    tensors = _read_tensors(file, {spec.name: spec for spec in specs}, optional=(TEACHER_LOGITS,))
     sizes: dict[str, int] = {}
-    for spec in specs:
+    for spec in (spec for spec in specs if spec.name in tensors):
         for symbol, size in zip(spec.shape, tensors[spec.name].shape, strict=True):
             if isinstance(symbol, str) and sizes.setdefault(symbol, size) != size:
                 raise ArtifactError(file, spec.name, expected=f"{symbol} = {sizes[symbol]}", found=str(size))
@@ -272,4 +279,4 @@ def _read_evaluation(file: Path, header: Header, encoder: Encoder) -> Evaluation
             raise ArtifactError(file, name, expected=f"values from {low} to {high}", found=span)
     golden = {name: tensors[f"golden.{name}"] for name in hidden_state_names(shape)}
     plain = {name: tensors[name] for name in ("input_ids", "token_type_ids", "lengths", "labels", "logits")}
-    return EvaluationSplit(**plain, golden=MappingProxyType(golden))
+    return EvaluationSplit(**plain, golden=MappingProxyType(golden), teacher_logits=tensors.get(TEACHER_LOGITS))

@@ -76,7 +76,12 @@ def plan(config: RunConfiguration, config_dir: Path, run_dir: Path) -> tuple[Sta
             student,
         ),
         Stage("student_score", "Score the student", _verb("evaluate", student, *on_task), None),
-        Stage("artifact", "Export the artifact", _verb("export", student, *on_task, "--out", artifact), artifact),
+        Stage(
+            "artifact",
+            "Export the artifact",
+            _verb("export", student, *on_task, "--teacher", teacher, "--out", artifact),
+            artifact,
+        ),
         Stage(
             "simulation",
             "Simulate the accelerator, bit by bit",

@@ -2,8 +2,7 @@
 
 Nothing is written twice. `fastmath` stays off, so LLVM neither reorders nor contracts a sum; a test
 looks for fused multiply-adds in the machine code. Kernels release the interpreter's lock and use no
-parallel loops: callers run one thread a batch, since Numba's default threading layer aborts the
-process when two threads enter it at once.
+parallel loops: hwsim/row_threads.py says how several threads share an operation.
 """
 
 from __future__ import annotations

@@ -79,14 +79,6 @@ def saturate(value, bits):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def wrap(value, bits):  # type: ignore[no-untyped-def]
-    """Return (value modulo 2**bits in two's complement, 1 where that changed it or else 0); |value| < 2**62."""
-    half = 1 << (bits - 1)
-    wrapped = ((value + half) & (2 * half - 1)) - half  # a mask of two's complement is the residue of either sign
-    return wrapped, 0 if wrapped == value else 1
-
-
-@compiled
 def requantize(value, mantissa, shift, half_even):  # type: ignore[no-untyped-def]
     """Return value * mantissa / 2**shift, rounded once; |value| and |mantissa| < 2**31, shift <= 62.
 

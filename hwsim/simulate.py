@@ -23,6 +23,7 @@ from hwsim.datapath.golden import GoldenAgreement, golden_agreement
 from hwsim.datapath.oracle_check import OracleCheck, check_against_oracle
 from hwsim.energy import prices as energy
 from hwsim.estimate import ASSUMPTIONS, Estimate, estimate
+from hwsim.row_threads import row_threads
 from hwsim.schedule.workload import nonzero_weights
 from hwsim.trace import TRACE_FILE, trace
 from ti_qat.artifact.atomic import whole_directory
@@ -123,10 +124,11 @@ def simulate(
 ) -> tuple[Simulation, Values]:
     """Run the first `limit` rows of the evaluation split (all by default) through the accelerator.
 
-    Rows go through at their own length, without padding, one thread a batch; `on_progress` receives
-    the number of rows just done. The result depends on neither threads nor batches. `activity` counts the bits that
-    switch in the array as well, `accumulator_study` looks at every sum on its way, and the first `oracle_rows` rows
-    go through the NumPy oracle too, each counted by `on_progress` once more. Raises SimulatorError.
+    Rows go through at their own length, without padding, one thread a batch, or several where there are fewer
+    batches than threads; `on_progress` receives the number of rows just done. The result depends on neither.
+    `activity` counts the bits that switch in the array as well, `accumulator_study` looks at every sum on its way,
+    and the first `oracle_rows` rows go through the NumPy oracle too, each counted by `on_progress` once more. Raises
+    SimulatorError.
     """
     rows = rows_to_run(artifact, limit)
     nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
@@ -173,9 +175,11 @@ def compute_values(
     )
 
     def run(chosen: Array) -> tuple[int, Counter[str]]:
-        return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, watch)
+        with row_threads(threads // len(batches)):
+            return len(chosen), _run_batch(artifact, accelerator, chosen, values, fixed, watch)
 
-    for done, overflows in in_threads(run, equal_length_batches(split.lengths[:rows]), threads):
+    batches = list(equal_length_batches(split.lengths[:rows]))
+    for done, overflows in in_threads(run, batches, threads):
         values.overflows.update(overflows)
         on_progress(done)
     return values

@@ -17,10 +17,13 @@ Array = np.ndarray[Any, Any]
 
 
 class QuantizationNoise:
-    """Energy of a signal and of what another run differs from it, by operation; safe from several threads."""
+    """Energy of a signal and of what another run differs from it, by operation; safe from several threads.
+
+    Parts are summed up exactly in the end, since threads bring them in any order.
+    """
 
     def __init__(self) -> None:
-        self._energies: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+        self._energies: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         self._lock = Lock()
 
     def add(self, operation: str, signal: Array, noisy: Array) -> None:
@@ -28,16 +31,16 @@ class QuantizationNoise:
         exact = signal.astype(np.float64)
         signal_energy, noise_energy = float(np.sum(exact**2)), float(np.sum((noisy - exact) ** 2))
         with self._lock:
-            signal_so_far, noise_so_far = self._energies[operation]
-            self._energies[operation] = signal_so_far + signal_energy, noise_so_far + noise_energy
+            self._energies[operation].append((signal_energy, noise_energy))
 
     @property
     def decibels(self) -> dict[str, float | None]:
         """10 log10 of signal over noise energy; None where one of them is zero."""
-        return {
-            name: 10.0 * math.log10(signal / noise) if signal > 0.0 and noise > 0.0 else None
-            for name, (signal, noise) in self._energies.items()
-        }
+        found = {}
+        for name, parts in self._energies.items():
+            signal, noise = (math.fsum(energies) for energies in zip(*parts, strict=True))
+            found[name] = 10.0 * math.log10(signal / noise) if signal > 0.0 and noise > 0.0 else None
+        return found
 
 
 @dataclass(frozen=True)

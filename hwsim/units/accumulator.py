@@ -1,7 +1,7 @@
 """The accumulator of a processing element: as many bits as it has, saturating or wrapping, counted.
 
 Products are added one by one in the order of k. Where no order of additions can leave the range,
-the exact int32 dot product is that sum, and LLVM turns its loop into packed multiply-adds.
+the exact product is that sum (exact_product.py).
 """
 
 from __future__ import annotations
@@ -74,12 +74,3 @@ def prefix_extremes(x, w):  # type: ignore[no-untyped-def]
                 high = max(high, value)
             lowest[k], highest[k] = low, high
     return lowest, highest
-
-
-@compiled
-def exact_dot(x, w):  # type: ignore[no-untyped-def]
-    """Return the exact dot product of two int8 vectors (K,) as int32; K <= 2**17."""
-    accumulator = np.int32(0)
-    for k in range(x.shape[0]):
-        accumulator += np.int32(np.int32(x[k]) * np.int32(w[k]))
-    return accumulator

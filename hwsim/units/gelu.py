@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsim import compiled_numerics as leaf
 from hwsim.compiled_numerics import compiled
+from hwsim.row_threads import over_rows
 from hwsim.units.actions import Actions, times
 from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
@@ -18,28 +19,32 @@ _leaf_gelu, _leaf_tanh = leaf.gelu, leaf.tanh
 
 
 @compiled
-def _gelu(x, out):  # type: ignore[no-untyped-def]
-    for i in range(x.shape[0]):
-        out[i] = _leaf_gelu(x[i])
+def _gelu(first, last, x, out):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
+        for i in range(x.shape[1]):
+            out[row, i] = _leaf_gelu(x[row, i])
 
 
 @compiled
-def _tanh(x, out):  # type: ignore[no-untyped-def]
-    for i in range(x.shape[0]):
-        out[i] = _leaf_tanh(x[i])
+def _tanh(first, last, x, out):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
+        for i in range(x.shape[1]):
+            out[row, i] = _leaf_tanh(x[row, i])
 
 
 def gelu(x: Array) -> Array:
-    """Return x * Phi(x), float32, any shape."""
+    """Return x * Phi(x), float32, any shape of one or more axes."""
     out = np.empty(x.shape, np.float32)
-    _gelu(x.reshape(-1), out.reshape(-1))
+    rows = x.reshape(-1, x.shape[-1])
+    over_rows(_gelu, len(rows), rows, out.reshape(rows.shape))
     return out
 
 
 def tanh(x: Array) -> Array:
-    """Return tanh(x), float32, any shape."""
+    """Return tanh(x), float32, any shape of one or more axes."""
     out = np.empty(x.shape, np.float32)
-    _tanh(x.reshape(-1), out.reshape(-1))
+    rows = x.reshape(-1, x.shape[-1])
+    over_rows(_tanh, len(rows), rows, out.reshape(rows.shape))
     return out
 
 

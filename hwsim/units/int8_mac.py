@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from hwsim.compiled_numerics import compiled
-from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step, exact_dot
+from hwsim.row_threads import over_rows
+from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step
 from hwsim.units.actions import MULTIPLY, WORD, Action, Actions, times, total
+from hwsim.units.exact_product import TILE, exact_product
 from ti_qat.artifact import numerics
 
 Array = np.ndarray[Any, Any]
@@ -21,45 +23,58 @@ ArrayProduct = Callable[[Array, Array, int, AccumulatorRange], tuple[Array, int]
 
 
 @compiled
-def _dot(x, w, low, high, wraps, exact):  # type: ignore[no-untyped-def]
-    if exact:
-        return np.int64(exact_dot(x, w)), 0
-    accumulator, events = np.int64(0), 0
-    for k in range(x.shape[0]):
-        product = np.int64(x[k]) * np.int64(w[k])
-        accumulator, event = accumulate_step(accumulator, product, low, high, wraps)
-        events += event
-    return accumulator, events
-
-
-@compiled
-def _scores(query, key, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
-    heads, size = accumulators.shape[1], query.shape[2] // accumulators.shape[1]
+def _ordered_product(x, w, low, high, wraps, out):  # type: ignore[no-untyped-def]
+    """Write x (M, K) times w (N, K) transposed, product by product; return the overflow events."""
     events = 0
-    for b in range(accumulators.shape[0]):
-        for h in range(heads):
-            first = h * size
-            for i in range(accumulators.shape[2]):
-                for j in range(accumulators.shape[3]):
-                    accumulators[b, h, i, j], event = _dot(
-                        query[b, i, first : first + size], key[b, j, first : first + size], low, high, wraps, exact
-                    )
-                    events += event
+    for m in range(x.shape[0]):
+        for n in range(w.shape[0]):
+            accumulator = np.int64(0)
+            for k in range(x.shape[1]):
+                accumulator, event = accumulate_step(
+                    accumulator, np.int64(x[m, k]) * np.int64(w[n, k]), low, high, wraps
+                )
+                events += event
+            out[m, n] = accumulator
     return events
 
 
 @compiled
-def _context(probabilities, value, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
-    size = accumulators.shape[2] // probabilities.shape[1]
-    column = np.empty(value.shape[1], np.int8)
+def _product(x, w, low, high, wraps, exact, out):  # type: ignore[no-untyped-def]
+    if exact:
+        exact_product(x, w, out)
+        return 0
+    return _ordered_product(x, w, low, high, wraps, out)
+
+
+@compiled
+def _scores(first, last, query, key, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
+    size = query.shape[2] // accumulators.shape[1]
     events = 0
     for b in range(accumulators.shape[0]):
-        for d in range(accumulators.shape[2]):
-            for k in range(column.shape[0]):
-                column[k] = value[b, k, d]
-            for i in range(accumulators.shape[1]):
-                accumulators[b, i, d], event = _dot(probabilities[b, d // size, i], column, low, high, wraps, exact)
-                events += event
+        for h in range(accumulators.shape[1]):
+            head = slice(h * size, (h + 1) * size)
+            events += _product(
+                query[b, first:last, head], key[b, :, head], low, high, wraps, exact, accumulators[b, h, first:last, :]
+            )
+    return events
+
+
+@compiled
+def _context(first, last, probabilities, columns, low, high, wraps, exact, accumulators):  # type: ignore[no-untyped-def]
+    size = columns.shape[1] // probabilities.shape[1]
+    events = 0
+    for b in range(probabilities.shape[0]):
+        for h in range(probabilities.shape[1]):
+            head = slice(h * size, (h + 1) * size)
+            events += _product(
+                probabilities[b, h, first:last, :],
+                columns[b, head, :],
+                low,
+                high,
+                wraps,
+                exact,
+                accumulators[b, first:last, head],
+            )
     return events
 
 
@@ -71,8 +86,8 @@ def accumulate_scores(query: Array, key: Array, heads: int, limits: AccumulatorR
     """Return (int32 sums (B, heads, S, S), overflow events) of int8 codes (B, S, H)."""
     batch, tokens, hidden = query.shape
     accumulators = np.empty((batch, heads, tokens, tokens), np.int32)
-    events = _scores(query, key, *_limits(limits, hidden // heads), accumulators)
-    return accumulators, int(events)
+    bounds = _limits(limits, hidden // heads)
+    return accumulators, over_rows(_scores, tokens, query, key, *bounds, accumulators, multiple=TILE)
 
 
 def accumulate_context(probabilities: Array, value: Array, heads: int, limits: AccumulatorRange) -> tuple[Array, int]:
@@ -80,8 +95,10 @@ def accumulate_context(probabilities: Array, value: Array, heads: int, limits: A
     if probabilities.shape[1] != heads:
         raise ValueError(f"probabilities have {probabilities.shape[1]} heads, expected {heads}")
     accumulators = np.empty(value.shape, np.int32)
-    events = _context(probabilities, value, *_limits(limits, value.shape[1]), accumulators)
-    return accumulators, int(events)
+    tokens = value.shape[1]
+    columns = np.ascontiguousarray(np.swapaxes(value, 1, 2))  # (B, H, S): what is multiplied lies side by side
+    bounds = _limits(limits, tokens)
+    return accumulators, over_rows(_context, tokens, probabilities, columns, *bounds, accumulators, multiple=TILE)
 
 
 def scores(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.compiled_numerics import compiled, power_of_two_at_least, tree_sum_in_place
+from hwsim.row_threads import over_rows
 from hwsim.units.actions import ADD, DIVIDE, MULTIPLY, SQUARE_ROOT, Actions, times, total
 from ti_qat.artifact.numerics import ONE
 
@@ -16,13 +17,13 @@ PASSES = 3  # over a row: mean, variance, normalise
 
 
 @compiled
-def _layer_norm(x, gamma, beta, epsilon, out):  # type: ignore[no-untyped-def]
+def _layer_norm(first, last, x, gamma, beta, epsilon, out):  # type: ignore[no-untyped-def]
     width = x.shape[1]
     divisor = np.float32(width)
     padded = power_of_two_at_least(width)
     buffer = np.empty(padded, np.float32)
     centred = np.empty(width, np.float32)
-    for row in range(x.shape[0]):
+    for row in range(first, last):
         for i in range(padded):
             buffer[i] = x[row, i] if i < width else np.float32(0)
         mean = tree_sum_in_place(buffer) / divisor
@@ -41,7 +42,8 @@ def _layer_norm(x, gamma, beta, epsilon, out):  # type: ignore[no-untyped-def]
 def layer_norm(x: Array, gamma: Array, beta: Array, epsilon: Array) -> Array:
     """Return (x - mean) / sqrt(var + epsilon) * gamma + beta over the last axis, float32."""
     out = np.empty(x.shape, np.float32)
-    _layer_norm(x.reshape(-1, x.shape[-1]), gamma, beta, epsilon[0], out.reshape(-1, x.shape[-1]))
+    rows, normalised = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
+    over_rows(_layer_norm, len(rows), rows, gamma, beta, epsilon[0], normalised)
     return out
 
 

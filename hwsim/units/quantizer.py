@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsim import compiled_numerics as leaf
 from hwsim.compiled_numerics import compiled, inverse_scale, token_scale
+from hwsim.row_threads import over_rows
 from hwsim.units.actions import WORD, Actions, times, total
 from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
@@ -19,15 +20,16 @@ _leaf_quantize = leaf.quantize
 
 
 @compiled
-def _quantize(x, scale, codes):  # type: ignore[no-untyped-def]
+def _quantize(first, last, x, scale, codes):  # type: ignore[no-untyped-def]
     factor = inverse_scale(scale)
-    for i in range(x.shape[0]):
-        codes[i] = np.int8(_leaf_quantize(x[i], factor))
+    for row in range(first, last):
+        for i in range(x.shape[1]):
+            codes[row, i] = np.int8(_leaf_quantize(x[row, i], factor))
 
 
 @compiled
-def _quantize_rows(x, scales, codes):  # type: ignore[no-untyped-def]
-    for row in range(x.shape[0]):
+def _quantize_rows(first, last, x, scales, codes):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
         largest = np.float32(0)
         for i in range(x.shape[1]):
             largest = max(largest, np.abs(x[row, i]))
@@ -40,14 +42,16 @@ def _quantize_rows(x, scales, codes):  # type: ignore[no-untyped-def]
 def quantize(x: Array, scale: Array) -> Array:
     """Return int8 codes under one static scale, shape (1,)."""
     codes = np.empty(x.shape, np.int8)
-    _quantize(x.reshape(-1), scale[0], codes.reshape(-1))
+    rows = x.reshape(-1, x.shape[-1])
+    over_rows(_quantize, len(rows), rows, scale[0], codes.reshape(rows.shape))
     return codes
 
 
 def quantize_per_token(x: Array) -> tuple[Array, Array]:
     """Return int8 codes and float32 scales (..., 1), one scale a token."""
     codes, scales = np.empty(x.shape, np.int8), np.empty((*x.shape[:-1], 1), np.float32)
-    _quantize_rows(x.reshape(-1, x.shape[-1]), scales.reshape(-1), codes.reshape(-1, x.shape[-1]))
+    rows = x.reshape(-1, x.shape[-1])
+    over_rows(_quantize_rows, len(rows), rows, scales.reshape(-1), codes.reshape(rows.shape))
     return codes, scales
 
 

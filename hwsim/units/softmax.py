@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.compiled_numerics import compiled, exp_nonpositive, power_of_two_at_least, tree_sum_in_place
+from hwsim.row_threads import over_rows
 from hwsim.units.actions import ADD, DIVIDE, WORD, Actions, times, total
 from hwsim.units.leaf_actions import actions_of
 from ti_qat.artifact import numerics
@@ -17,13 +18,13 @@ PASSES = 3  # over a row: its maximum, the exponentials and their sum, the quoti
 
 
 @compiled
-def _softmax(x, lengths, out):  # type: ignore[no-untyped-def]
+def _softmax(first, last, x, lengths, out):  # type: ignore[no-untyped-def]
     width = x.shape[3]
     buffer = np.empty(power_of_two_at_least(width), np.float32)
     for b in range(x.shape[0]):
         valid = lengths[b]
         for h in range(x.shape[1]):
-            for i in range(x.shape[2]):
+            for i in range(first, last):
                 row = x[b, h, i]
                 maximum = row[0]
                 for j in range(1, valid):
@@ -40,7 +41,7 @@ def _softmax(x, lengths, out):  # type: ignore[no-untyped-def]
 def softmax(x: Array, lengths: Array) -> Array:
     """Return the softmax of float32 (B, heads, S, S) over the first `lengths[b]` keys; zero beyond."""
     out = np.empty(x.shape, np.float32)
-    _softmax(x, lengths, out)
+    over_rows(_softmax, x.shape[2], x, lengths, out)
     return out
 
 

@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 
 from hwsim.compiled_numerics import compiled, dequantize_accumulator
-from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step, exact_dot
+from hwsim.row_threads import over_rows
+from hwsim.units.accumulator import CODE_MAGNITUDE, AccumulatorRange, accumulate_step
 from hwsim.units.actions import ADD, MULTIPLY, WORD, Action, Actions, times, total
+from hwsim.units.exact_product import TILE, exact_product
 
 Array = np.ndarray[Any, Any]
 
 
 @compiled
-def _exact_rows(x, w, accumulators):  # type: ignore[no-untyped-def]
-    for m in range(x.shape[0]):
-        for n in range(w.shape[0]):
-            accumulators[m, n] = exact_dot(x[m], w[n])
+def _exact_columns(first, last, x, w, accumulators):  # type: ignore[no-untyped-def]
+    exact_product(x, w[first:last], accumulators[:, first:last])
 
 
 @compiled
-def _bounded_columns(x, w, columns, low, high, wraps, accumulators):  # type: ignore[no-untyped-def]
+def _bounded_columns(first, last, columns, x, w, low, high, wraps, accumulators):  # type: ignore[no-untyped-def]
     events = 0
     for m in range(x.shape[0]):
-        for n in columns:
+        for n in columns[first:last]:
             accumulator = np.int64(0)
             for k in range(x.shape[1]):
                 if w[n, k] > 0:
@@ -45,8 +45,8 @@ def _bounded_columns(x, w, columns, low, high, wraps, accumulators):  # type: ig
 
 
 @compiled
-def _output_stage(accumulators, scale, weight_scale, bias, out):  # type: ignore[no-untyped-def]
-    for m in range(out.shape[0]):
+def _output_stage(first, last, accumulators, scale, weight_scale, bias, out):  # type: ignore[no-untyped-def]
+    for m in range(first, last):
         row_scale = scale[m if scale.shape[0] > 1 else 0]
         for n in range(out.shape[1]):
             combined = row_scale * weight_scale[n if weight_scale.shape[0] > 1 else 0]
@@ -60,13 +60,15 @@ def accumulate(x_codes: Array, weight_codes: Array, limits: AccumulatorRange) ->
     holds are added bit by bit.
     """
     accumulators = np.empty((x_codes.shape[0], weight_codes.shape[0]), np.int32)
-    _exact_rows(x_codes, weight_codes, accumulators)
+    # Threads share columns: each reads its part of the weights once, and all of x.
+    over_rows(_exact_columns, weight_codes.shape[0], x_codes, weight_codes, accumulators, multiple=TILE)
     if limits.holds(CODE_MAGNITUDE * weight_codes.shape[1]):
         return accumulators, 0
     reach = CODE_MAGNITUDE * np.count_nonzero(weight_codes, axis=1)
     columns = np.flatnonzero(reach > limits.high)
-    events = _bounded_columns(x_codes, weight_codes, columns, limits.low, limits.high, limits.wraps, accumulators)
-    return accumulators, int(events)
+    bounds = limits.low, limits.high, limits.wraps
+    events = over_rows(_bounded_columns, len(columns), columns, x_codes, weight_codes, *bounds, accumulators)
+    return accumulators, events
 
 
 def linear(
@@ -85,7 +87,7 @@ def linear(
     rows = codes.reshape(-1, codes.shape[-1])
     accumulators, events = array(rows, weight_codes, limits)
     out = np.empty(accumulators.shape, np.float32)
-    _output_stage(accumulators, scale.reshape(-1), weight_scale, bias, out)
+    over_rows(_output_stage, len(out), accumulators, scale.reshape(-1), weight_scale, bias, out)
     return out.reshape(*codes.shape[:-1], -1), events
 
 

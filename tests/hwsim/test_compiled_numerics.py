@@ -41,9 +41,9 @@ def test_machine_code_holds_no_fused_multiply_add() -> None:
     x = np.zeros(64, np.float32)
     seen = 0
     for kernel, arguments in (
-        (gelu._gelu, (x, x.copy())),
-        (layer_norm._layer_norm, (x.reshape(2, 32), x[:32], x[:32], x[0], x.reshape(2, 32).copy())),
-        (softmax._softmax, (x.reshape(1, 1, 2, 32), np.array([9], np.int32), x.reshape(1, 1, 2, 32).copy())),
+        (gelu._gelu, (0, 2, x.reshape(2, 32), x.reshape(2, 32).copy())),
+        (layer_norm._layer_norm, (0, 2, x.reshape(2, 32), x[:32], x[:32], x[0], x.reshape(2, 32).copy())),
+        (softmax._softmax, (0, 2, x.reshape(1, 1, 2, 32), np.array([9], np.int32), x.reshape(1, 1, 2, 32).copy())),
     ):
         fresh = numba.njit(nogil=True, fastmath=False, error_model="numpy")(kernel.py_func)
         fresh(*arguments)

@@ -281,7 +281,8 @@ def test_the_page_tells_what_integers_cost(artifact: Artifact) -> None:
 def test_the_same_holds_interpreted_and_with_bounds_checked(setting: str, tmp_path: Path) -> None:
     """NumPy's scalars warn of an overflow where machine code would wrap; here a warning is an error."""
     here = Path(__file__).parent
-    files = [str(here / name) for name in ("test_fixed_point.py", "test_fixed_units.py")]
+    names = ("fixed_point", "fixed_units", "exact_product", "accumulator", "datapath", "compiled_numerics")
+    files = [str(here / f"test_{name}.py") for name in names]
     chosen = "not layer_norm or (layer_norm and 24) or equal_values"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "error::RuntimeWarning", "-k", chosen, *files]
     environment = {**os.environ, setting: "1", "NUMBA_CACHE_DIR": str(tmp_path)}  # no code compiled otherwise

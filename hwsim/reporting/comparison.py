@@ -167,6 +167,7 @@ def _figures_of(found: Simulation) -> Iterator[tuple[str, str, float | None]]:
     cost, memory = found.estimate, found.estimate.memory
     yield found.metric, "", found.score
     yield "label agreement with the torch student", "", found.label_agreement
+    yield "label agreement with the teacher", "", found.teacher_agreement
     yield "accumulator overflows", "", found.overflow_events
     yield "latency", "ms", found.latency_ms
     yield "latency of the longest sentence", "ms", cost.longest_latency_ms

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from click.testing import CliRunner
@@ -40,7 +41,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return tiny_artifact(tmp_path_factory.mktemp("artifact") / "tiny")
+    return tiny_artifact(tmp_path_factory.mktemp("artifact") / "tiny", teacher_logits=np.eye(7, 2, dtype=np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,8 @@ def test_every_figure_is_in_the_page_and_a_picture(folder: Path) -> None:
             assert len(picture.convert("L").getcolors(256) or ()) > 10, file.name  # not an empty frame
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
     assert page.count("plotly.js v") == 1
+    teacher = json.loads((folder / "simulation.json").read_text())["teacher_score"]
+    assert f"<b>{teacher:.4f}</b>the full-precision teacher" in page
 
 
 def test_columns_of_operations_sum_to_the_json(folder: Path) -> None:

@@ -10,8 +10,9 @@ from hwsim.config import preset_names, read_accelerator
 from hwsim.datapath.batches import rows_to_run
 from hwsim.errors import SimulatorError
 from hwsim.faults.campaign import inject_upsets
+from hwsim.faults.page import JSON_FILE, write_upsets
 from hwsim.faults.plan import UpsetPlan
-from hwsim.faults.results import JSON_FILE, Upsets, write_upsets
+from hwsim.faults.results import Upsets
 from hwsim.faults.run_log import RunLog
 from hwsim.faults.targets import TargetName
 from hwsim.faults.word_codes import OnDetection, Protection

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,9 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from hwsim.faults.plan import RunKey
 from hwsim.faults.targets import TargetName
 from hwsim.faults.word_codes import Gates, OnDetection, Protection
-from ti_qat.artifact.atomic import whole_directory
 
-JSON_FILE, CSV_FILE = "upsets.json", "upsets.csv"
 ASSUMPTIONS = (
     "Every stored bit, check bits included, flips on its own and with the same probability; a particle that upsets "
     "neighbours is not modelled.",
@@ -148,10 +145,3 @@ def runs_csv(runs: Sequence[UpsetRun]) -> str:
     writer.writeheader()
     writer.writerows(run.model_dump(mode="json") for run in runs)
     return text.getvalue()
-
-
-def write_upsets(out_dir: Path, found: Upsets) -> None:
-    """Write upsets.json and upsets.csv, whole or not at all. Raises OutputError."""
-    with whole_directory(out_dir, JSON_FILE) as fresh:
-        (fresh / JSON_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (fresh / CSV_FILE).write_text(runs_csv(found.runs), encoding="utf-8")

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from hwsim.config import Profile, read_accelerator
+from hwsim.faults.campaign import inject_upsets
+from hwsim.faults.page import upset_charts, write_upsets
+from hwsim.faults.plan import UpsetPlan
+from hwsim.faults.targets import TargetName
+from hwsim.faults.word_codes import Protection
 from hwsim.reporting.comparison import compare
 from hwsim.reporting.comparison_page import comparison_charts, write_comparison
 from hwsim.reporting.inputs import read_simulation
@@ -25,7 +30,7 @@ SMALLEST_PIXELS = 12
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, set[str]]]:
-    """The three pages, each with the names of its figures."""
+    """The pages, each with the names of its figures."""
     folder = tmp_path_factory.mktemp("pages")
     run = write_run(folder / "run")
     artifact = tiny_artifact(folder / "artifact")
@@ -33,11 +38,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, set
     write_simulation(folder / "phone", result, values, lambda fresh: write_simulation_report(fresh, result))
     found = compare(run, folder / "phone")
     write_comparison(folder / "comparison", found)
+    plan = UpsetPlan(TargetName.WEIGHTS, (1e-3, 1e-2), (Protection.NONE, Protection.SECDED), seeds=(0, 1))
+    upset = inject_upsets(artifact, read_accelerator("phone"), plan)
+    write_upsets(folder / "upsets", upset)
     of_run, of_phone = simulation_charts(read_simulation(run / "simulation")), simulation_charts(result)
     run_names = {"durations", "teacher_training", "student_training", *(chart.name for chart in of_run)}
     return {
         "run": (run / HTML_FILE, run_names),
         "simulation": (folder / "phone" / "simulation.html", {chart.name for chart in of_phone}),
+        "upsets": (folder / "upsets" / "upsets.html", {chart.name for chart in upset_charts(upset)}),
         "comparison": (folder / "comparison" / "comparison.html", {chart.name for chart in comparison_charts(found)}),
     }
 
@@ -49,7 +58,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 @pytest.mark.parametrize("width_pixels", [375, 1200])
-@pytest.mark.parametrize("page", ["run", "simulation", "comparison"])
+@pytest.mark.parametrize("page", ["run", "simulation", "comparison", "upsets"])
 def test_every_figure_is_drawn_and_legible(
     pages: dict[str, tuple[Path, set[str]]], browser: Chromium, page: str, width_pixels: int
 ) -> None:

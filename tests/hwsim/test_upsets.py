@@ -16,6 +16,7 @@ from hwsim.errors import SimulatorError
 from hwsim.faults import campaign as campaigns
 from hwsim.faults.campaign import Campaign, inject_upsets, target_of
 from hwsim.faults.flips import WordUpsets, draw, stream
+from hwsim.faults.page import upset_charts
 from hwsim.faults.plan import CODES, UpsetPlan
 from hwsim.faults.results import ASSUMPTIONS, Upsets
 from hwsim.faults.run_log import RunLog
@@ -293,6 +294,22 @@ def test_the_command_writes_whole_outputs_and_tells_the_curves(artifact: Artifac
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["upsets"]
     assert json.loads((out / "upsets.json").read_text())["schema_version"] == 1
+    assert {path.name for path in (out / "figures").iterdir()} == {"score_by_rate.png", "label_flips_by_rate.png"}
+    assert 'id="figure-score_by_rate"' in (out / "upsets.html").read_text()
+
+
+def test_figures_are_the_curves_without_what_a_logarithm_has_no_place_for(
+    artifact: Artifact, wearable: Accelerator
+) -> None:
+    plan = UpsetPlan(TargetName.WEIGHTS, (0.0, 1e-3, 1e-2), (Protection.NONE, Protection.SECDED), seeds=(0, 1))
+    found = inject_upsets(artifact, wearable, plan)
+    score, labels = upset_charts(found)
+    *drawn, fault_free = score.curves
+    assert [curve.name for curve in drawn] == [curve.name for curve in labels.curves] == ["none", "secded"]
+    assert [curve.x for curve in drawn] == [(1e-3, 1e-2)] * 2
+    assert [curve.y for curve in drawn] == [curve.score_mean[1:] for curve in found.curves]
+    assert fault_free.reference and set(fault_free.y) == {found.fault_free_score}
+    assert upset_charts(inject_upsets(artifact, wearable, UpsetPlan(TargetName.WEIGHTS, (0.0,)))) == ()
 
 
 @pytest.mark.parametrize(

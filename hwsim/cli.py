@@ -16,6 +16,7 @@ from hwsim.datapath.batches import rows_to_run
 from hwsim.datapath.fixed_simulation import FixedFindings
 from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
+from hwsim.options import accelerator_option
 from hwsim.progress import progress_bars
 from hwsim.reporting import report as reporting
 from hwsim.reporting.simulation_page import write_simulation_report
@@ -67,12 +68,7 @@ def _progress(rows: int) -> Iterator[OnProgress]:
 
 @click.command(short_help="Run an artifact through a ternary accelerator, bit by bit.")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option(
-    "--accelerator",
-    required=True,
-    metavar="NAME|FILE.toml",
-    help=f"A file that describes an accelerator, or one of: {', '.join(preset_names())}.",
-)
+@accelerator_option
 @click.option(
     "--profile",
     type=click.Choice([profile.value for profile in Profile]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hwsim.config import preset_names, read_accelerator
+from hwsim.config import read_accelerator
 from hwsim.datapath.batches import rows_to_run
 from hwsim.errors import SimulatorError
 from hwsim.faults.campaign import inject_upsets
@@ -16,6 +16,7 @@ from hwsim.faults.results import Upsets
 from hwsim.faults.run_log import RunLog
 from hwsim.faults.targets import TargetName
 from hwsim.faults.word_codes import OnDetection, Protection
+from hwsim.options import accelerator_option
 from hwsim.progress import progress_bars
 from ti_qat.artifact import io
 from ti_qat.artifact.atomic import require_replaceable
@@ -62,12 +63,7 @@ def _protections(_ctx: click.Context, _parameter: click.Parameter, text: str) ->
 
 @click.command(short_help="Flip bits of memories and accumulators; score against rate and protection.")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option(
-    "--accelerator",
-    required=True,
-    metavar="NAME|FILE.toml",
-    help=f"A file that describes an accelerator, or one of: {', '.join(preset_names())}.",
-)
+@accelerator_option
 @click.option("--target", type=click.Choice([name.value for name in TargetName]), required=True, help="What flips.")
 @click.option(
     "--rates", default=DEFAULT_RATES, show_default=True, callback=_rates, help="Flips a stored bit and inference."

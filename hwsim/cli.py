@@ -14,6 +14,7 @@ from hwsim.config import Accelerator, Profile, preset_names, read_accelerator
 from hwsim.datapath.accumulator_widths import AccumulatorStudy
 from hwsim.datapath.batches import rows_to_run
 from hwsim.datapath.fixed_simulation import FixedFindings
+from hwsim.energy.area import area_mm2
 from hwsim.energy.prices import prices
 from hwsim.estimate import Estimate
 from hwsim.options import accelerator_option
@@ -222,7 +223,9 @@ def accelerators(accelerator: str | None, as_json: bool) -> None:
         click.echo(json.dumps(listed) if as_json else "\n".join(lines))
         return
     chosen = read_accelerator(accelerator)
-    prices(chosen)  # its tables have a figure for everything that is counted
+    prices(chosen)  # its tables have a figure for everything that is counted, and no area twice
+    for profile in Profile:
+        area_mm2(chosen, chosen.widths_of(profile))
     click.echo(chosen.model_dump_json() if as_json else _described(chosen))
 
 

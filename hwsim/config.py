@@ -17,6 +17,7 @@ from hwsim.widths import FixedWidths
 
 _PRESETS = Path(__file__).parent / "configs"
 _MAX_FILE_BYTES = 1 << 20
+MIN_ACCUMULATOR_BITS = 4
 _TILE_BITS = 2  # a ternary weight
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -83,7 +84,7 @@ class Accelerator(BaseModel):
     array_columns: Annotated[int, Field(ge=1, le=4096)]
     dataflow: Dataflow
     clock_hz: Annotated[float, Field(gt=0, le=1e11)]
-    accumulator_bits: Annotated[int, Field(ge=4, le=32)]
+    accumulator_bits: Annotated[int, Field(ge=MIN_ACCUMULATOR_BITS, le=32)]
     accumulator_overflow: Overflow
     weight_buffer_bytes: Bytes
     activation_buffer_bytes: Bytes
@@ -180,7 +181,7 @@ def parse_toml(file: Path, model: type[Model]) -> Model:
         raise SimulatorError(file, "size", expected=f"at most {_MAX_FILE_BYTES} bytes", found=str(file.stat().st_size))
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML that is none, is no text, or has numbers without end
         raise SimulatorError(file, "content", expected="TOML", found=str(error)) from error
     try:
         # Through JSON, because strict validation takes an enum's value and a tuple from there only.

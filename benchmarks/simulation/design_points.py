@@ -93,10 +93,12 @@ def main(environment: Path, scalesim: bool) -> None:
         counted = products(read_accelerator(PRESET))
         results = run(make_environment(environment, REQUIREMENTS), list(counted))
         scalesim_s = sum(result.seconds * count for result, count in zip(results, counted.values(), strict=True))
+        once_s = sum(result.seconds for result in results)
         figures |= {
             "analytic_speedup_over_scalesim": scalesim_s / cold_s,
+            "analytic_speedup_over_scalesim_each_product_once": once_s / cold_s,
             "scalesim_bert_base_s": scalesim_s,
-            "scalesim_bert_base_s_measured": sum(result.seconds for result in results),
+            "scalesim_bert_base_s_measured": once_s,
             "scalesim_version": VERSION,
         }
         click.echo(f"SCALE-Sim {scalesim_s:.0f} s, {scalesim_s / cold_s:,.0f} times as long as our first call")

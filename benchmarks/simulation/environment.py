@@ -12,11 +12,15 @@ from typing import Any
 
 
 def make_environment(folder: Path, requirements: Sequence[str]) -> Path:
-    """Create an environment that holds `requirements` and nothing else unless it is there; return its Python."""
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    """Create an environment that holds `requirements` and nothing else unless it is there whole; return its Python."""
+    python, installed = folder / "bin" / "python", folder / "installed.json"
+    if installed.is_file() and json.loads(installed.read_text()) == list(requirements):
+        return python
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
+        sys.exit(f"{folder} is no virtual environment and not empty; --environment names another folder")
+    venv.create(folder, with_pip=True, clear=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    installed.write_text(json.dumps(list(requirements)))
     return python
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hwsim.config import parse_toml
 from hwsim.energy.area import CIRCUITS
@@ -25,8 +25,17 @@ _MAX_DEPTH = 32
 _MAX_ENTRIES = 100_000  # of a table: YAML's aliases could make a short file a very long one
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Argument = int | float | str | bool
-Energy = Annotated[float, Field(ge=0, le=1e12)]
 Read = TypeVar("Read", bound=BaseModel)
+
+
+def _number(value: object) -> object:
+    """Return what may be read as a number; YAML's yes and no would count as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return value
+
+
+Energy = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e12)]
 
 
 class _Mapped(BaseModel):
@@ -174,6 +183,7 @@ def _read(file: Path, key: str, model: type[Read]) -> Read:
     try:
         text = file.read_text(encoding="utf-8")
         _refuse_bombs(text)
+        _refuse_repeats(yaml.compose(text, Loader=_LOADER), set())
         content = yaml.load(text, Loader=_LOADER)  # a safe loader: values, no objects
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise SimulatorError(file, "content", expected="YAML", found=" ".join(str(error).split())) from error
@@ -200,6 +210,25 @@ def _refuse_bombs(text: str) -> None:
             raise ValueError(f"nesting deeper than {_MAX_DEPTH}")
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
             raise ValueError("a key that merges others")
+        if getattr(event, "tag", None) is not None:  # a type of the file's choosing, which its text need not fit
+            raise ValueError(f"the tag {event.tag}")
+
+
+def _refuse_repeats(node: yaml.Node | None, seen: set[int]) -> None:
+    """Raise ValueError for a key that a mapping has twice, of which YAML would keep the last."""
+    if node is None or id(node) in seen:  # aliases lead to one node again and again
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        repeated = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+        if repeated is not None:
+            raise ValueError(f"the key {repeated} twice")
+        for _, value in node.value:
+            _refuse_repeats(value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeats(value, seen)
 
 
 def as_toml(table: TableFile) -> str:

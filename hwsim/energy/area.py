@@ -95,5 +95,6 @@ def _most(kinds: tuple[OpKind, ...], fixed: FixedWidths | None) -> tuple[Counter
     for kind in kinds:
         actions = unit_actions(kind, 1, _ROW, _ROW, fixed)
         tables += Action.TABLE_READ_BIT in actions
-        most |= Counter({a.value: ceil(n / _ROW) for a, n in actions.items() if a is not Action.TABLE_READ_BIT})
+        circuits = {a.value: n for a, n in actions.items() if a is not Action.TABLE_READ_BIT}
+        most |= Counter({name: ceil(round(n / _ROW, 3)) for name, n in circuits.items()})
     return most, tables

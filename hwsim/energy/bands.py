@@ -87,10 +87,16 @@ def _known_causes() -> tuple[Cause, ...]:
 
 
 def spreads_of(table: Table, action: str) -> Iterator[Spread]:
-    """Return what the causes can do to the row of `action` in `table`: the package's, or those of a user's table."""
-    for cause in table.causes if table.own else _known_causes():
+    """Return what the causes can do to the row of `action` in `table`: the package's, or those of a user's table.
+
+    A user's table that scales one of the package, and names no causes, has those of that one; what the way to another
+    node adds, only its user can say.
+    """
+    inherits = table.own and not table.causes and table.base is not None
+    name = table.base if inherits and table.base is not None else table.name
+    for cause in table.causes if table.own and not inherits else _known_causes():
         for factor in cause.factors:
-            if _fits(table.name, factor.tables) and _fits(action, factor.actions):
+            if _fits(name, factor.tables) and _fits(action, factor.actions):
                 yield Spread(cause.cause, factor.low, factor.high, cause.note, factor.source)
                 break
 

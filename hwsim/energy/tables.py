@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwsim.config import parse_toml
+from hwsim.config import MIN_ACCUMULATOR_BITS, parse_toml
 from hwsim.energy.scaling import (
     Point,
     ScalingRule,
@@ -57,13 +57,15 @@ class Row(_Strict):
     def _slope_has_a_start(self) -> Self:
         if (self.accumulator_bits is None) != (self.per_accumulator_bit is None):
             raise ValueError("accumulator_bits and per_accumulator_bit belong together")
+        if self.at_width(MIN_ACCUMULATOR_BITS) < 0:
+            raise ValueError(f"{self.action} is below nothing with an accumulator of {MIN_ACCUMULATOR_BITS} bits")
         return self
 
     def at_width(self, accumulator_bits: int) -> float:
         """Return the figure for an accumulator of that width."""
         if self.accumulator_bits is None or self.per_accumulator_bit is None:
             return self.value
-        return max(0.0, self.value + (accumulator_bits - self.accumulator_bits) * self.per_accumulator_bit)
+        return self.value + (accumulator_bits - self.accumulator_bits) * self.per_accumulator_bit
 
 
 class Factor(_Strict):
@@ -131,11 +133,11 @@ class TableFile(_Strict):
 
 @dataclass(frozen=True)
 class Table:
-    """A table with all its rows; `own` where it is a file of the user's, `scaled` where another's rows are taken."""
+    """A table with all its rows; `own` where it is a file of the user's, `base` whose rows it takes to its node."""
 
     name: str
     own: bool
-    scaled: bool
+    base: str | None
     rows: tuple[Row, ...]
     areas: tuple[Row, ...]
     causes: tuple[Cause, ...]
@@ -183,7 +185,7 @@ def _complete(name: str, content: TableFile, *, own: bool) -> Table:
         base = _base(name, content.scaled)
         rows += [_scaled(name, row, content.scaled) for row in base.rows]
         areas += [_scaled(name, row, content.scaled) for row in base.areas]
-    return Table(name, own, content.scaled is not None, tuple(rows), tuple(areas), content.causes)
+    return Table(name, own, content.scaled.table if content.scaled else None, tuple(rows), tuple(areas), content.causes)
 
 
 def _macro_rows(macros: _Macros) -> Iterator[Row]:
@@ -205,7 +207,7 @@ def _macro_rows(macros: _Macros) -> Iterator[Row]:
 
 def _base(name: str, scaled: _Scaled) -> Table:
     """Return the table that another is scaled from: one of the package that holds its figures itself."""
-    if scaled.table not in table_names() or (base := _packaged(scaled.table)).scaled:
+    if scaled.table not in table_names() or (base := _packaged(scaled.table)).base is not None:
         expected = "a table of the package that is not itself scaled"
         raise SimulatorError(name, "scaled.table", expected=expected, found=repr(scaled.table))
     return base

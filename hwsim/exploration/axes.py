@@ -12,6 +12,8 @@ from ti_qat.artifact.schema import Frozen
 
 Value = bool | int | float | str | tuple[str, ...]
 MAX_VALUES = 10_000
+Number = Annotated[int | float, Field(ge=-1e18, le=1e18)]
+PositiveNumber = Annotated[int | float, Field(ge=1e-18, le=1e18)]
 _WHOLE = 1e-9  # of a step: how far below a whole number a range in binary floating point may end and still reach it
 
 
@@ -22,10 +24,10 @@ class Range(Frozen):
     among them (rounded and told once where the ends are whole).
     """
 
-    first: int | float = Field(alias="from")
-    last: int | float = Field(alias="to")
-    step: int | float | None = Field(default=None, gt=0)
-    factor: int | float | None = Field(default=None, gt=1)
+    first: Number = Field(alias="from")
+    last: Number = Field(alias="to")
+    step: PositiveNumber | None = None
+    factor: Annotated[PositiveNumber, Field(gt=1)] | None = None
     count: Annotated[int, Field(ge=2, le=MAX_VALUES)] | None = None
 
     @model_validator(mode="after")
@@ -34,8 +36,8 @@ class Range(Frozen):
             raise ValueError("exactly one of step, factor and count")
         if not self.first <= self.last:
             raise ValueError(f"from ({self.first}) at most to ({self.last})")
-        if self.step is None and self.first <= 0:
-            raise ValueError(f"from ({self.first}) above 0, as a ratio needs it")
+        if self.step is None and self.first < 1e-18:
+            raise ValueError(f"from ({self.first}) at least 1e-18, as a ratio needs it")
         if self._last_index >= MAX_VALUES:
             raise ValueError(f"at most {MAX_VALUES} values")
         return self

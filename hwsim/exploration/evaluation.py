@@ -10,6 +10,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from hwsim.errors import SimulatorError
 from hwsim.exploration.costs import Candidate, Cost, cost_of_each
 from hwsim.exploration.designs import Design, candidate_of, reason
 from hwsim.exploration.plan import Plan
@@ -34,6 +35,11 @@ class Evaluation:
         """Return the points of designs, in their order."""
         keys = [self._key(design) for design in designs]
         missing = {key: design for key, design in zip(keys, designs, strict=True) if key not in self._points.entries}
+        for key, design in zip(keys, designs, strict=True):
+            known = self._points.entries.get(key)
+            if known is not None and known.design != design:
+                told = f"{known.design} under the key of {design}"
+                raise SimulatorError("points.jsonl", "design", expected="what this sweep has written", found=told)
         self._tell_designs(len(designs) - len(missing))
         valid: dict[str, Candidate] = {}
         invalid = []

@@ -85,8 +85,13 @@ def prepare(space_file: Path, artifact_dir: Path | None) -> Plan:
         raise SimulatorError(source, "axes", expected=f"at most {MAX_POINTS:,} designs", found=found)
     artifact = None if artifact_dir is None else io.load(artifact_dir)
     workload = _of_shape(source, space) if artifact is None else _of_artifact(source, space, artifact)
-    known = tuple(cost(workload, Candidate(base, space.profile)))
+    of_base = cost(workload, Candidate(base, space.profile))
+    known = tuple(of_base)
     _check_asked(source, space, known if artifact is None else (*known, *VALUE_FIGURES))
+    for name in space.objectives:
+        if name in of_base and of_base[name] is None and "energy_tables" not in axes:
+            found = "none: the accelerator's tables lack what it takes"
+            raise SimulatorError(source, f"objectives.{name}", expected="a figure that designs have", found=found)
     settings = Settings(
         tool_version=metadata.version("ti-qat"),
         space=space.model_copy(update={"workers": Workers()}),

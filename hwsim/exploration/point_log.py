@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import BinaryIO, Generic, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from hwsim.errors import SimulatorError, first_problem
 from hwsim.exploration.axes import Value
@@ -19,6 +19,8 @@ from ti_qat.artifact.schema import Frozen
 
 class Finding(Frozen):
     """Figures under the key of what they were found for, or the reason why there are none."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     key: str
     figures: dict[str, Figure] = Field(default_factory=dict)
@@ -34,6 +36,15 @@ class Point(Finding):
 Entry = TypeVar("Entry", bound=Finding)
 
 
+def _opened(file: Path) -> BinaryIO:
+    """Open a file to read and to append, no link to another one. Raises SimulatorError."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise SimulatorError(file, "file", expected="a log of ours or nothing", found=str(error.strerror)) from error
+    return os.fdopen(descriptor, "ab+")
+
+
 class FindingLog(Generic[Entry]):
     """An open log file and its entries by key; one process at a time has it open.
 
@@ -42,7 +53,7 @@ class FindingLog(Generic[Entry]):
     """
 
     def __init__(self, file: Path, model: type[Entry]) -> None:
-        self._stream = file.open("ab+")
+        self._stream = _opened(file)
         try:
             self._lock(file)
             self.entries: dict[str, Entry] = {entry.key: entry for entry in self._read(file, model)}
@@ -62,13 +73,13 @@ class FindingLog(Generic[Entry]):
         self._stream.seek(0)
         content = self._stream.read()
         whole = content[: content.rfind(b"\n") + 1]
-        self._stream.truncate(len(whole))
         entries = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 entries.append(model.model_validate_json(line))
             except ValidationError as error:
                 raise first_problem(f"{file}:{number}", error) from error
+        self._stream.truncate(len(whole))  # nothing is taken from a file before all of it is known to be a log
         return entries
 
     def append(self, entries: Sequence[Entry]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -47,7 +47,10 @@ class Constraint:
         figure, relation, limit = found.group("figure", "relation", "limit")
         if limit in ("true", "false") and relation != "=":
             raise ValueError(f"= before {limit}")
-        return cls(figure, relation, float({"true": 1, "false": 0}.get(limit, limit)))
+        number = float({"true": 1, "false": 0}.get(limit, limit))
+        if not isfinite(number):
+            raise ValueError(f"a finite limit, not {limit}")
+        return cls(figure, relation, number)
 
     def violation(self, figures: Figures) -> float:
         """Return by how much of the limit a point misses it: 0 where it is kept, inf where the figure is unknown."""

@@ -43,7 +43,11 @@ def _claim(out_dir: Path, settings: Settings) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_whole(file, settings.as_json())
         return
-    theirs, ours = json.loads(file.read_text(encoding="utf-8")), json.loads(settings.as_json())
+    try:
+        theirs = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SimulatorError(file, "content", expected="a sweep's settings", found=str(error)) from error
+    ours = json.loads(settings.as_json())
     for where, expected, found in _differences(theirs, ours):
         raise SimulatorError(
             out_dir, where, expected=f"what this folder's sweep has, {expected},", found=f"{found}; take another --out"
@@ -56,4 +60,4 @@ def _differences(theirs: Any, ours: Any, where: tuple[str, ...] = ()) -> Iterato
         for name in dict.fromkeys((*theirs, *ours)):
             yield from _differences(theirs.get(name), ours.get(name), (*where, name))
     elif theirs != ours:
-        yield ".".join(where), json.dumps(theirs)[:80], json.dumps(ours)[:80]
+        yield ".".join(where) or "content", json.dumps(theirs)[:80], json.dumps(ours)[:80]

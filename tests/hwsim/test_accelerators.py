@@ -47,3 +47,12 @@ def test_one_that_cannot_be_simulated_is_a_line_and_exit_2(tmp_path: Path, old: 
     found = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")])
     assert (found.exit_code, found.stderr.count("\n")) == (2, 1)
     assert message in found.stderr
+
+
+def test_areas_are_checked_with_energies(tmp_path: Path) -> None:
+    area = '[[areas]]\naction = "int8_mca"\nvalue = 1.0\nunit = "um2"\nsource = "ours"\nnote = ""\n'
+    (tmp_path / "own.toml").write_text(f'description = "ours"\n{area}')
+    (tmp_path / "mine.toml").write_text(WEARABLE.replace('"dram_lpddr4"]', '"dram_lpddr4", "own.toml"]'))
+    found = CliRunner().invoke(main, ["accelerators", str(tmp_path / "mine.toml")])
+    assert (found.exit_code, found.stderr.count("\n")) == (2, 1)
+    assert "int8_mca" in found.stderr

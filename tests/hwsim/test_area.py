@@ -43,7 +43,7 @@ def test_integer_lanes_are_smaller_and_tables_take_their_place() -> None:
     counts = integer_gelu.actions(1, Approximation.POLYNOMIAL)
     tanh_table = 256 * 3 / 8192 * 0.02628  # 256 entries of 24 bits, as dense as a macro of 8 KB
     words = counts[Action.WORD_OPERATION]
-    softmax_words = 12
+    softmax_words = 11
     assert fixed == pytest.approx((4 * 6350 + max(words, softmax_words) * 278) * 1e-6 + tanh_table)
     tabled = FixedWidths(gelu=Approximation.TABLE, table_entries=16)
     two_small_tables = 2 * 16 * 3 / 8192 * 0.02628

@@ -30,6 +30,8 @@ def test_presets_load_under_their_own_names() -> None:
         ("weight_buffer_bytes = 65536", "weight_buffer_bytes = 64", "below two tiles"),
         ("clock_hz = 100e6", "clock_hz = nan", "clock_hz"),
         ("[", "[[", "expected TOML"),
+        ("array_rows = 16", "array_rows = " + "9" * 5000, "expected TOML"),
+        ("array_rows = 16", "array_rows = " + "[" * 5000, "expected TOML"),
         ("name =", "battery = {capacity_mah = 0.0, voltage_v = 3.0}\nname =", "battery.capacity_mah: .* found 0"),
         ("name =", "battery = {capacity_mah = 9.0}\nname =", "battery.voltage_v: .* found nothing"),
     ],

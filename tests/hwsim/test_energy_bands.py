@@ -10,9 +10,9 @@ import pytest
 from hwsim.config import preset_names, read_accelerator
 from hwsim.design import BERT_BASE, evaluate_design
 from hwsim.energy import bands
-from hwsim.energy.bands import energy_band, energy_range_pj
+from hwsim.energy.bands import energy_band, energy_range_pj, spreads_of
 from hwsim.energy.prices import prices, row_name
-from hwsim.energy.tables import table_names
+from hwsim.energy.tables import read_tables, table_names
 from hwsim.units.actions import Action
 
 LPDDR4 = {"energy_tables": ("logic_45nm", "sram_45nm_lop", "dram_lpddr4")}
@@ -47,6 +47,12 @@ def test_every_price_is_uncertain_and_its_band_holds_it(preset: str) -> None:
         assert price.low_pj < price.high_pj
         assert price.high_pj == pytest.approx(price.pj * prod(spread.high for spread in price.spreads))
         assert len({spread.cause for spread in price.spreads}) == len(price.spreads), "a cause counted twice"
+
+
+@pytest.mark.parametrize("table", table_names())
+def test_every_row_of_the_package_is_uncertain(table: str) -> None:
+    [read] = read_tables([table], table)
+    assert [row.action for row in read.rows if not list(spreads_of(read, row.action))] == []
 
 
 def test_scaled_logic_knows_its_node_and_what_was_measured_does_not_ask() -> None:

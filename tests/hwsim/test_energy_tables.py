@@ -141,6 +141,15 @@ def test_a_table_of_ones_own_takes_the_place_of_the_packages_rows(tmp_path: Path
     assert (price.pj, price.low_pj, price.high_pj) == pytest.approx((0.75, 0.6, 1.125))
 
 
+def test_a_table_of_ones_own_that_scales_the_packages_is_as_uncertain(tmp_path: Path) -> None:
+    scaled = 'description = "12 nm"\n[scaled]\ntable = "logic_45nm"\nrule = "stillmaker_baas"\nnode_nm = 12\n'
+    tables = ("sram_45nm_lop", "dram_lpddr4")
+    accelerator = with_own(tmp_path, scaled + 'voltage_v = 0.8\nsource = "?"\n', tables=tables)
+    price = prices(read_accelerator(str(accelerator)))[Action.TERNARY_MAC_NONZERO]
+    assert {spread.cause for spread in price.spreads} == {"glitches", "clock tree and wires"}
+    assert price.low_pj == price.pj < price.high_pj
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -152,6 +161,7 @@ def test_a_table_of_ones_own_takes_the_place_of_the_packages_rows(tmp_path: Path
         ('"int8_mac"', '"int9_mac"', r"own.toml: rows: .*found int9_mac in pJ"),
         ('source = "our chip"', 'source = ""', r"own.toml: rows.0.source"),
         ('note = ""', 'note = ""\naccumulator_bits = 8', r"own.toml: .*belong together"),
+        ('note = ""', 'note = ""\naccumulator_bits = 24\nper_accumulator_bit = 0.03', r"own.toml: .*below nothing"),
         ("[[rows]]", "[[rows]", r"own.toml: content: expected TOML"),
         ('"ours"', '"ours"\n[scaled]\ntable = "logic_22nm"\nrule = "square_root"\nnode_nm = 7\nsource = "?"',
          r"own.toml: scaled.table: expected a table of the package that is not itself scaled, found 'logic_22nm'"),

@@ -71,6 +71,10 @@ def test_a_range_reaches_both_ends(told: dict[str, Any], values: tuple[float, ..
         {"from": 1, "to": 8, "step": 0},
         {"from": 0, "to": MAX_VALUES, "step": 1},
         {"from": "1", "to": 8, "step": 1},
+        {"from": 1.0, "to": float("inf"), "step": 1},
+        {"from": 1.0, "to": 2.0, "step": 1e-320},
+        {"from": -1e308, "to": 1e308, "step": 1},
+        {"from": 1e-320, "to": 8, "factor": 2},
     ],
 )
 def test_a_range_that_describes_no_numbers_is_refused(told: dict[str, Any]) -> None:
@@ -133,6 +137,7 @@ def test_an_accelerator_file_is_found_from_the_space_file(tmp_path: Path) -> Non
         ("weights_resident = true", "weights_residents = true", "constraints.0: expected one of cycles, "),
         ("weights_resident = true", "weights_resident <= true", "constraints.0: expected Value error, = before true"),
         ("weights_resident = true", "cycles < 5", "constraints.0: expected Value error, FIGURE <= NUMBER"),
+        ("weights_resident = true", "cycles >= 1e999", "constraints.0: expected Value error, a finite limit"),
         ("weights_resident = true", "cycles <= 1e", "constraints.0: expected Value error"),
         ('kind = "grid"', 'kind = "sobol"', "strategy: expected"),
         ('kind = "grid"', 'kind = "random"', "strategy.random.points: expected Field required"),

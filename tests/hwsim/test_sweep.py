@@ -272,6 +272,43 @@ def test_a_folder_of_other_things_and_a_broken_log_are_refused(tmp_path: Path) -
         sweep_space(file, out)
 
 
+@pytest.mark.parametrize(
+    ("found", "content", "message"),
+    [
+        ('"design":{', '"design":{"bank_ports":2,', r"points\.jsonl: design: expected what this sweep has written"),
+        ('"latency_ms":', '"latency_ms":1e999,"other":', r"points\.jsonl:1: figures\.latency_ms"),
+    ],
+)
+def test_a_log_that_another_has_edited_is_refused(tmp_path: Path, found: str, content: str, message: str) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    sweep_space(file, out)
+    text = (out / "points.jsonl").read_text()
+    lines = sorted(text.splitlines(keepends=True), key=lambda line: found not in line)
+    (out / "points.jsonl").write_text(lines[0].replace(found, content, 1) + "".join(lines[1:]))
+    with pytest.raises(SimulatorError, match=message):
+        sweep_space(file, out)
+
+
+def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    file, out, letter = written(tmp_path, COSTS), tmp_path / "out", tmp_path / "letter"
+    letter.write_text("dear")
+    sweep_space(file, out)
+    (out / "points.jsonl").unlink()
+    (out / "points.jsonl").symlink_to(letter)
+    with pytest.raises(SimulatorError, match=r"points\.jsonl: file: expected a log of ours"):
+        sweep_space(file, out)
+    assert letter.read_text() == "dear"
+
+
+def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    file, out = written(tmp_path, COSTS), tmp_path / "out"
+    sweep_space(file, out)
+    for content, message in ((b"{", r"space\.json: content"), (b"\xff", r"space\.json: content"), (b"[1]", "content")):
+        (out / "space.json").write_bytes(content)
+        with pytest.raises(SimulatorError, match=message):
+            sweep_space(file, out)
+
+
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     file, out = written(tmp_path, COSTS), tmp_path / "out"
     sweep_space(file, out)

@@ -114,9 +114,8 @@ def _actions(planned: tuple[PlannedOperation, ...], run: Schedule, accelerator: 
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, (operation, taken) in enumerate(zip(planned, run.operations, strict=True)):
         step = operation.work
-        alike[step.unit, step.gemm and step.gemm.macs, id(step.actions), id(operation.moved), taken.cycles].append(
-            index
-        )
+        size = step.gemm and (step.gemm.m, step.gemm.k, step.gemm.n, step.gemm.count)
+        alike[step.unit, size, id(step.actions), id(operation.moved), taken.cycles].append(index)
     actions: defaultdict[Action, float] = defaultdict(float)
     for members in alike.values():
         operation, taken = planned[members[0]], run.operations[members[0]]

@@ -9,12 +9,13 @@ import numpy as np
 
 from hwsim.activity.held_sums import held_sums_toggles
 from hwsim.activity.operands import Operand
-from hwsim.activity.registers import loading_steps, loading_toggles, passing_toggles
+from hwsim.activity.registers import loading_toggles, passing_toggles
 from hwsim.activity.serial_products import serial_product_toggles
 from hwsim.activity.streamed_sums import streamed_sums_toggles
 from hwsim.activity.ternary_products import along_k, along_stream, pair_counts, pair_toggles, staying
 from hwsim.activity.wires import Activity, WireClass
 from hwsim.config import Accelerator, Dataflow, ZeroGating
+from hwsim.schedule.timing import loading_steps
 from hwsim.units.accumulator import CODE_BITS
 
 Array = np.ndarray[Any, Any]

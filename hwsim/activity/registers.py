@@ -57,9 +57,3 @@ def passing_toggles(fields: Array, *, serial: bool = False, holds_zeros: bool = 
 def loading_toggles(fields: Array, array_rows: int) -> int:
     """Return the toggles of stationary registers that fields, uint8 (columns, K), are shifted into from above."""
     return int(_loading(np.ascontiguousarray(fields), array_rows))
-
-
-def loading_steps(columns: int, k: int, array_rows: int) -> int:
-    """Return how often a register is clocked while (columns, k) operands are shifted in."""
-    folds, rest = divmod(k, array_rows)
-    return columns * (folds * array_rows * (array_rows + 1) // 2 + rest * (rest + 1) // 2)

@@ -14,14 +14,19 @@ from hwsim.energy.bands import Price, spreads_of
 from hwsim.energy.tables import Row, Table, modified_ns, read_tables
 from hwsim.errors import SimulatorError
 from hwsim.schedule.memory import TERNARY_BITS, Traffic
+from hwsim.schedule.timing import loading_steps
 from hwsim.schedule.workload import Unit, Work
+from hwsim.units.accumulator import CODE_BITS
 from hwsim.units.actions import Action
+from ti_qat.artifact.encoder import Gemm
 
 ASSUMPTIONS = (
     "Energy is dynamic energy of counted actions plus SRAM leakage; logic leakage, control and DRAM refresh are left "
     "out, and clock tree, wires and glitches are in the band alone.",
     "Elements of the array without work are clock-gated; an element whose weight is zero is not unless `zero_gating` "
     "says so, and pays for its clock. Operands that move through the array pay for a register a bit.",
+    "An operand that stays is shifted in from above, past the registers of the rows before its own; a product that is "
+    "cut into tiles pays for that once.",
     "A buffer reads and writes as the smallest tabulated macro that holds it does, or as the largest; it leaks in "
     "proportion to its size.",
     "A look-up table reads as the smallest tabulated macro does, though it is smaller.",
@@ -174,13 +179,7 @@ def counted_actions(step: Work, moved: Traffic, cycles: int, accelerator: Accele
     """Return all actions of an operation: its unit's, its operands' registers, its bytes, its time."""
     actions: dict[Action, float] = defaultdict(float, step.actions)
     if step.gemm is not None:
-        weight_bits = TERNARY_BITS if step.unit is Unit.TERNARY_ARRAY else 8
-        moving_bits = {
-            Dataflow.WEIGHT_STATIONARY: 8,
-            Dataflow.INPUT_STATIONARY: weight_bits,
-            Dataflow.OUTPUT_STATIONARY: 8 + weight_bits,
-        }[accelerator.dataflow]
-        actions[Action.OPERAND_REGISTER_BIT] += moving_bits * step.gemm.macs
+        actions[Action.OPERAND_REGISTER_BIT] += _operand_register_bits(step, step.gemm, accelerator)
         settle_array_actions(actions, step, accelerator)
     for level, moved_bytes in moved.as_dict().items():
         actions[Action(f"{level}_bit")] += 8 * moved_bytes
@@ -188,6 +187,18 @@ def counted_actions(step: Work, moved: Traffic, cycles: int, accelerator: Accele
     actions[Action.WEIGHT_BUFFER_LEAKAGE_NS] = nanoseconds
     actions[Action.ACTIVATION_BUFFER_LEAKAGE_NS] = nanoseconds
     return actions
+
+
+def _operand_register_bits(step: Work, gemm: Gemm, accelerator: Accelerator) -> int:
+    """Return the bits of operand registers clocked: one a product for what moves, the way in of what stays."""
+    weight_bits, rows = TERNARY_BITS if step.unit is Unit.TERNARY_ARRAY else CODE_BITS, accelerator.array_rows
+    match accelerator.dataflow:
+        case Dataflow.OUTPUT_STATIONARY:
+            return (CODE_BITS + weight_bits) * gemm.macs
+        case Dataflow.WEIGHT_STATIONARY:
+            return CODE_BITS * gemm.macs + weight_bits * gemm.count * loading_steps(gemm.n, gemm.k, rows)
+        case Dataflow.INPUT_STATIONARY:
+            return weight_bits * gemm.macs + CODE_BITS * gemm.count * loading_steps(gemm.m, gemm.k, rows)
 
 
 def energy_by_level_pj(actions: Mapping[Action, float], price: Mapping[Action, Price]) -> dict[Level, float]:

@@ -75,6 +75,12 @@ def operand_counts(
     return OperandCounts(inputs, weights, outputs * (folds - ends), outputs * (folds - starts))
 
 
+def loading_steps(columns: int, k: int, array_rows: int) -> int:
+    """Return how often a register is clocked while (columns, k) operands are shifted in from above, to stay."""
+    folds, rest = divmod(k, array_rows)
+    return columns * (folds * array_rows * (array_rows + 1) // 2 + rest * (rest + 1) // 2)
+
+
 def vector_cycles(elements: int, passes: int, accelerator: Accelerator) -> int:
     """Return the cycles of `passes` over `elements` on the lanes."""
     return passes * (ceil(elements / accelerator.vector_lanes) + accelerator.vector_pipeline_cycles)

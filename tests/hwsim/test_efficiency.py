@@ -13,12 +13,14 @@ from click.testing import CliRunner
 from hwsim.config import Battery, Dataflow, Profile, read_accelerator
 from hwsim.energy.bands import EnergyBand
 from hwsim.energy.efficiency import efficiency
-from hwsim.energy.prices import prices
+from hwsim.energy.prices import counted_actions, prices
 from hwsim.errors import SimulatorError
 from hwsim.estimate import Estimate, estimate
-from hwsim.units.actions import Action
+from hwsim.schedule.memory import Traffic
+from hwsim.schedule.workload import Unit, Work
+from hwsim.units.actions import Action, total
 from tests.builders import tiny_artifact, tiny_quantization, tiny_shape
-from ti_qat.artifact.encoder import Encoder, OpKind, build_encoder, gemms
+from ti_qat.artifact.encoder import Encoder, Gemm, Operation, OpKind, build_encoder, gemms
 from ti_qat.artifact.schema import ActivationScaling
 from ti_qat.cli import main
 
@@ -97,6 +99,25 @@ def test_activations_between_layers_cost_dram_only_where_they_do_not_fit() -> No
     # What stays is still read and written, at the buffer's price.
     assert kept.energy_pj.by_level["activation_buffer"] > 0
     assert spilled.energy_pj.by_level["dram"] > kept.energy_pj.by_level["dram"]
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "ternary", "int8"),
+    [
+        # K = 5 on 4 rows: a fold of 4, whose operands pass 1 + 2 + 3 + 4 registers a column, and one of 1.
+        ("output_stationary", (8 + 2) * 3 * 5 * 7, (8 + 8) * 2 * 3 * 5 * 7),
+        ("weight_stationary", 8 * 3 * 5 * 7 + 2 * 7 * 11, 8 * 2 * 3 * 5 * 7 + 8 * 2 * 7 * 11),
+        ("input_stationary", 2 * 3 * 5 * 7 + 8 * 3 * 11, 8 * 2 * 3 * 5 * 7 + 8 * 2 * 3 * 11),
+    ],
+)
+def test_operands_pay_for_every_register_on_their_way(dataflow: str, ternary: int, int8: int) -> None:
+    accelerator = read_accelerator("wearable").model_copy(update={"dataflow": Dataflow(dataflow), "array_rows": 4})
+    for unit, count, expected in ((Unit.TERNARY_ARRAY, 1, ternary), (Unit.INT8_ARRAY, 2, int8)):
+        kind = OpKind.TERNARY_LINEAR if unit is Unit.TERNARY_ARRAY else OpKind.ATTENTION_SCORES
+        gemm = Gemm("product", kind, m=3, k=5, n=7, count=count)
+        work = Work(Operation("product", kind, {}, ()), unit, "layers.0", 1, 21, gemm, total())
+        counted = counted_actions(work, Traffic(), 1, accelerator)
+        assert counted[Action.OPERAND_REGISTER_BIT] == expected
 
 
 def test_zero_weights_pay_for_their_clock() -> None:

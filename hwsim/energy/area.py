@@ -20,6 +20,7 @@ ASSUMPTIONS = (
     "Area is that of cells and macros: no wires, no space between cells, no control, pads or DRAM, so it is a floor.",
     "Every element of the array multiplies int8 by int8, for attention, and has beside the multiplier the adder input "
     "of a ternary weight; both share one accumulator. Its operands take two registers of 8 bits.",
+    "An element of a bit-serial array has in place of the multiplier an adder and a register of 16 bits.",
     "The array has an output stage a column, which takes one sum a cycle.",
     "The vector units' operations share their lanes. A lane has as many adders, multipliers and so on as the operation "
     "that takes most of each for an element; what happens once a row, and the classifier, is done by these too.",
@@ -30,12 +31,14 @@ OUTPUT_STAGE = "output_stage"
 _PRODUCT_KINDS = (OpKind.TERNARY_LINEAR, OpKind.ATTENTION_SCORES, OpKind.ATTENTION_CONTEXT)
 _LANE_KINDS = tuple(kind for kind in FIXED_ACTIONS if kind not in {*_PRODUCT_KINDS, OpKind.CLASSIFIER})
 _ROW = 1 << 20  # elements of a row so long that what happens once a row vanishes
-_ELEMENT: Counter[str] = Counter({"int8_mac": 1, "ternary_product": 1, "operand_register_bit": 8 + 8})
+_ELEMENT = {"int8_mac": 1.0, "ternary_product": 1.0, "operand_register_bit": 8 + 8}
+# A bit-serial element adds a product of up to 16 bits to itself, half a 32-bit adder, and holds it in a register.
+_SERIAL_ELEMENT = {"ternary_mac": 1.0, "word_operation": 0.5, "operand_register_bit": 1 + 8 + 16}
 _ENTRY_BITS = 24
 _ARITHMETIC = (Action.FLOAT32_ADD, Action.FLOAT32_MULTIPLY, Action.WORD_OPERATION, Action.INT32_MULTIPLY)
 _MM2 = {"um2": 1e-6, "mm2": 1.0}
 # What tables give the area of, and in which units.
-CIRCUITS: Mapping[str, tuple[str, ...]] = dict.fromkeys((*_ELEMENT, *_ARITHMETIC, "sram"), tuple(_MM2))
+CIRCUITS: Mapping[str, tuple[str, ...]] = dict.fromkeys((*_ELEMENT, "ternary_mac", *_ARITHMETIC, "sram"), tuple(_MM2))
 
 
 def area_mm2(accelerator: Accelerator, fixed: FixedWidths | None = None) -> dict[str, float]:
@@ -46,8 +49,9 @@ def area_mm2(accelerator: Accelerator, fixed: FixedWidths | None = None) -> dict
     """
     stage, _ = _most(_PRODUCT_KINDS, fixed)
     lane, tables = _most(_LANE_KINDS, fixed)
+    element = _SERIAL_ELEMENT if accelerator.bit_serial else _ELEMENT
     circuits = {
-        Level.ARRAY.value: _times(_ELEMENT, accelerator.array_rows * accelerator.array_columns),
+        Level.ARRAY.value: _times(element, accelerator.array_rows * accelerator.array_columns),
         OUTPUT_STAGE: _times(stage, accelerator.array_columns),
         Level.VECTOR_UNITS.value: _times(lane, accelerator.vector_lanes),
     }
@@ -83,8 +87,8 @@ def _mm2(row: Row, accumulator_bits: int = 0) -> float:
     return row.at_width(accumulator_bits) * _MM2[row.unit]
 
 
-def _times(counts: Mapping[str, int], number: int) -> Counter[str]:
-    return Counter({name: count * number for name, count in counts.items()})
+def _times(counts: Mapping[str, float], number: int) -> dict[str, float]:
+    return {name: count * number for name, count in counts.items()}
 
 
 @lru_cache(maxsize=64)

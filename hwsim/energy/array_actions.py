@@ -14,9 +14,9 @@ ASSUMPTIONS = (
     "Under output stationary, an element gated by a zero weight spends nothing but the registers of the operands that "
     "move through it; under the other dataflows its sum register still moves a sum on, and it counts as ungated. The "
     "gating cells are left out, and so are zero activations, since the estimate knows no values.",
-    "A bit-serial element spends eight additions as wide as its product on it, each that part of a 32-bit addition, "
-    "and clocks as many register bits, beside a multiply-accumulate of the parallel array; its word operations are "
-    "booked under the vector units. Its area is that of a parallel element.",
+    "A bit-serial element has no multiplier: it spends eight additions as wide as its product on it, each that part of "
+    "a 32-bit addition, clocks as many register bits, and adds the product to its sum as a ternary one is added. Its "
+    "word operations are booked under the vector units.",
 )
 
 
@@ -34,3 +34,5 @@ def settle_array_actions(actions: MutableMapping[Action, float], step: Work, acc
         steps = serial_mac.step_actions(int(step.gemm.macs - gated), TERNARY_BITS if ternary else 8)
         for action, count in steps.items():
             actions[action] += count
+        if not ternary:
+            actions[Action.TERNARY_MAC_NONZERO] += actions.pop(Action.INT8_MAC)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hwsim.config import Accelerator, Dataflow, read_accelerator
+from hwsim.energy.area import area_mm2
 from hwsim.errors import SimulatorError
 from hwsim.estimate import estimate
 from hwsim.schedule.timing import array_cycles
@@ -105,6 +106,15 @@ def test_energy_has_eight_additions_for_every_product(artifact: Artifact) -> Non
     for action, more in ((Action.OPERAND_REGISTER_BIT, register_bits), (Action.WORD_OPERATION, register_bits / 32)):
         added = found.actions_per_inference[action] - parallel.actions_per_inference[action]
         assert added == more, action
+    ternary = parallel.actions_per_inference["ternary_mac_nonzero"]
+    assert found.actions_per_inference["ternary_mac_nonzero"] == ternary + macs["int8_array"]  # no multiplier
+    assert found.actions_per_inference.get("int8_mac", 0) == 0
+
+
+def test_a_serial_element_has_an_adder_in_place_of_the_multiplier() -> None:
+    tables = ("logic_45nm", "sram_45nm_lop", "dram_lpddr4")
+    found = area_mm2(serial(energy_tables=tables, array_rows=3, array_columns=5))["array"]
+    assert found == pytest.approx(15 * (290.7 + 278.0 / 2 + 25 * 5.98) * 1e-6)
 
 
 def test_activations_that_stay_cannot_be_serial(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ def import_energy_table(ert_file: Path, mapping_file: Path, out_file: Path, art_
     """Write the table that a mapping makes of Accelergy's reference tables. Raises SimulatorError."""
     if out_file.suffix != ".toml" or not out_file.parent.is_dir() or out_file.is_dir():
         raise SimulatorError(out_file, "--out", expected="a .toml file in a folder that exists", found="another path")
+    if out_file.resolve() in {file.resolve() for file in (ert_file, mapping_file, art_file) if file is not None}:
+        raise SimulatorError(out_file, "--out", expected="another file than those that are read", found="one of them")
     table = import_table(ert_file, mapping_file, art_file)
     write_whole(out_file, as_toml(table))
     return table

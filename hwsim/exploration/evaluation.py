@@ -15,8 +15,9 @@ from hwsim.exploration.costs import Candidate, Cost, cost_of_each
 from hwsim.exploration.designs import Design, candidate_of, reason
 from hwsim.exploration.plan import Plan
 from hwsim.exploration.point_log import Finding, FindingLog, Point
+from hwsim.exploration.space import CLUSTERS
 from hwsim.exploration.values import ValueTask, simulate_values, value_class
-from hwsim.exploration.workers import CLUSTERS, each
+from hwsim.exploration.workers import each
 
 OnProgress = Callable[[str, int, int], None]  # what ("designs" or "rows"), how many are done, of how many
 

@@ -6,15 +6,16 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hwsim.config import Profile
 from hwsim.exploration.axes import Axis, flattened
 from hwsim.exploration.costs import Figures
 from ti_qat.artifact.schema import EncoderShape, Frozen
 
+CLUSTERS = ("dask", "ray")  # backends of many machines
 MAX_POINTS = 1_000_000
 _CONSTRAINT = re.compile(r"^\s*(?P<figure>[\w.]+)\s*(?P<relation><=|>=|=)\s*(?P<limit>true|false|[-+.\deE]+)\s*$")
 
@@ -96,6 +97,12 @@ class Workers(Frozen):
     jobs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     points_per_task: Annotated[int, Field(ge=1, le=10_000)] = 16
     address: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _only_clusters_have_an_address(self) -> Self:
+        if self.address is not None and self.backend not in CLUSTERS:
+            raise ValueError(f"an address with {' or '.join(CLUSTERS)} only, not with {self.backend}")
+        return self
 
 
 def _readable(text: str) -> str:

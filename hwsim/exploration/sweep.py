@@ -15,7 +15,7 @@ from hwsim.exploration.point_log import Finding, FindingLog, Point
 from hwsim.exploration.results import Sweep, summarise
 from hwsim.exploration.strategies import explore
 from hwsim.exploration.workers import workforce
-from ti_qat.artifact.atomic import require_replaceable, write_whole
+from ti_qat.artifact.atomic import make_folder, require_replaceable, write_whole
 
 SETTINGS_FILE, POINTS_FILE, VALUES_FILE = "space.json", "points.jsonl", "values.jsonl"
 
@@ -40,7 +40,7 @@ def _claim(out_dir: Path, settings: Settings) -> None:
     require_replaceable(out_dir, SETTINGS_FILE)
     file = out_dir / SETTINGS_FILE
     if not file.is_file():
-        out_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(out_dir)
         write_whole(file, settings.as_json())
         return
     try:

@@ -14,7 +14,6 @@ from hwsim.exploration.space import Workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-CLUSTERS = ("dask", "ray")  # backends of many machines
 _RAY_TASKS_PER_JOB = 4
 _IDLE_S = 30  # after which a process goes; those of a killed sweep take loky another 30 s
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}

@@ -212,6 +212,13 @@ def test_a_place_that_cannot_be_named_is_refused(tmp_path: Path, out: str) -> No
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    ert, mapping, _ = write(tmp_path, mapping=MAP)
+    before = mapping.read_bytes()
+    done = CliRunner().invoke(main, ["import-energy", str(ert), "--mapping", str(mapping), "--out", str(mapping)])
+    assert (done.exit_code, done.stderr.count("\n"), mapping.read_bytes()) == (2, 1, before)
+
+
 def test_areas_of_a_mapping_ask_for_an_area_table(tmp_path: Path) -> None:
     ert, mapping, _ = write(tmp_path)
     with pytest.raises(SimulatorError, match=r"map.toml: areas: expected an area reference table"):

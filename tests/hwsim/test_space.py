@@ -139,6 +139,7 @@ def test_an_accelerator_file_is_found_from_the_space_file(tmp_path: Path) -> Non
         ("weights_resident = true", "cycles < 5", "constraints.0: expected Value error, FIGURE <= NUMBER"),
         ("weights_resident = true", "cycles >= 1e999", "constraints.0: expected Value error, a finite limit"),
         ("weights_resident = true", "cycles <= 1e", "constraints.0: expected Value error"),
+        ("[objectives]", 'workers = {address = "a:1"}\n[objectives]', "workers: expected Value error, an address"),
         ('kind = "grid"', 'kind = "sobol"', "strategy: expected"),
         ('kind = "grid"', 'kind = "random"', "strategy.random.points: expected Field required"),
         ('kind = "grid"', 'kind = "optuna"\ntrials = 0', "strategy.optuna.trials: expected"),

@@ -265,6 +265,8 @@ def test_a_folder_of_other_things_and_a_broken_log_are_refused(tmp_path: Path) -
     file, out = written(tmp_path, COSTS), tmp_path / "out"
     with pytest.raises(OutputError, match=r"space\.json"):
         sweep_space(file, tmp_path.parent)
+    with pytest.raises(OutputError, match="expected a folder or a place for one"):
+        sweep_space(file, file / "out")
     sweep_space(file, out)
     lines = (out / "points.jsonl").read_text().splitlines(keepends=True)
     (out / "points.jsonl").write_text(lines[0] + '{"key": 5}\n' + lines[2])

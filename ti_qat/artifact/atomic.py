@@ -42,6 +42,14 @@ def require_replaceable(target: Path, earlier: str) -> None:
     raise OutputError(f"{target}: expected a free path, an empty folder or one with {earlier}, found {found}")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it is in, unless they are there. Raises OutputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: expected a folder or a place for one, found: {error.strerror}") from error
+
+
 @contextmanager
 def whole_directory(target: Path, earlier: str) -> Iterator[Path]:
     """Yield an empty directory that becomes `target` when the block ends without an error.
@@ -51,7 +59,7 @@ def whole_directory(target: Path, earlier: str) -> Iterator[Path]:
     call for the same target; two writers of one target at once are not supported.
     """
     target = Path.cwd() / target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     fresh = target.with_name(f".{target.name}.new")
     stale = target.with_name(f".{target.name}.old")
     if stale.exists() and not target.exists():

@@ -23,10 +23,9 @@ from hwsim.design import BERT_BASE, evaluate_design
 from hwsim.errors import SimulatorError
 from hwsim.exploration import evaluation as evaluation_module
 from hwsim.exploration.cli import sweep_space
-from hwsim.exploration.costs import Candidate, Workload, cost_of_each, figures_of
+from hwsim.exploration.costs import figures_of
 from hwsim.exploration.figures import pareto
 from hwsim.exploration.plan import prepare
-from hwsim.exploration.point_log import FindingLog, Point
 from hwsim.exploration.results import Sweep
 from hwsim.exploration.space import Grid, Guided, RandomChoice, Space, Workers
 from hwsim.exploration.sweep import sweep as run_sweep
@@ -34,56 +33,15 @@ from hwsim.exploration.values import VALUE_FIELDS, ValueTask, simulate_values
 from hwsim.simulate import Values, compute_values, simulate
 from tests.builders import tiny_artifact, tiny_quantization
 from tests.hwsim.browser import CHROMIUM, chromium
-from ti_qat.artifact.errors import OutputError
+from tests.hwsim.spaces import COSTS, SCORES, files_of, written
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.schema import ActivationScaling
 from ti_qat.cli import main
-
-COSTS = """
-accelerator = "wearable"
-objectives = {latency_ms = "minimise", energy_pj = "minimise"}
-workers = {backend = "sequential"}
-[axes]
-array_rows = [8, 16]
-dataflow = ["output_stationary", "weight_stationary"]
-fixed.residual_bits = [12, 20]
-weight_buffer_bytes = [64, 65536]
-[shape]
-family = "bert"
-layers = 1
-hidden = 32
-heads = 2
-feed_forward = 64
-vocabulary = 100
-positions = 128
-token_types = 2
-labels = 2
-"""
-SCORES = """
-accelerator = "wearable"
-objectives = {score = "maximise", latency_ms = "minimise"}
-workers = {backend = "sequential"}
-[axes]
-array_rows = {from = 8, to = 32, step = 8}
-accumulator_bits = [6, 24]
-fixed.residual_bits = [8, 16]
-profile = ["exact", "fixed"]
-"""
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return tiny_artifact(tmp_path_factory.mktemp("artifact") / "tiny")
-
-
-def written(folder: Path, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "space.toml").write_text(text)
-    return folder / "space.toml"
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in ("sweep.json", "points.csv", "sweep.html")}
 
 
 def test_every_point_is_its_own_design_point(tmp_path: Path) -> None:
@@ -209,116 +167,6 @@ def test_random_designs_differ_and_follow_from_the_seed(tmp_path: Path) -> None:
     assert len(set(tried(7, 0))) == 7
     assert tried(7, 0) == tried(7, 0) != tried(7, 1)
     assert len(set(tried(99, 0))) == 16
-
-
-@pytest.mark.parametrize("cut", ["line", "half a line"])
-def test_what_is_there_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
-    file, out = written(tmp_path, COSTS), tmp_path / "out"
-    sweep_space(file, out)
-    whole, log = files_of(out), out / "points.jsonl"
-    lines = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(b"".join(lines[:10]) + (lines[10][:40] if cut == "half a line" else b""))
-    evaluated: list[Candidate] = []
-
-    def counting(workload: Workload, candidates: list[Candidate]) -> Any:
-        evaluated.extend(candidates)
-        return cost_of_each(workload, candidates)
-
-    monkeypatch.setattr(evaluation_module, "cost_of_each", counting)
-    sweep_space(file, out)
-    assert files_of(out) == whole
-    assert sorted(log.read_bytes().splitlines(keepends=True)) == sorted(lines)
-    missing = [json.loads(line) for line in lines[10:]]
-    assert len(evaluated) == sum(point["failure"] is None for point in missing) > 0
-    sweep_space(file, out)
-    assert len(evaluated) == sum(point["failure"] is None for point in missing)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "field"),
-    [
-        ("array_rows = [8, 16]", "array_rows = [8, 32]", r"space\.axes\.array_rows"),
-        ('energy_pj = "minimise"', 'energy_pj = "maximise"', r"space\.objectives\.energy_pj"),
-        ("hidden = 32", "hidden = 64", r"space\.shape\.hidden"),
-        ('"wearable"', '"phone"', r"space\.accelerator"),
-    ],
-)
-def test_a_folder_of_another_space_is_refused(tmp_path: Path, old: str, new: str, field: str) -> None:
-    sweep_space(written(tmp_path, COSTS), tmp_path / "out")
-    before = files_of(tmp_path / "out")
-    with pytest.raises(SimulatorError, match=rf"out: {field}: expected what this folder's sweep has"):
-        sweep_space(written(tmp_path, COSTS.replace(old, new)), tmp_path / "out")
-    assert files_of(tmp_path / "out") == before
-
-
-def test_who_evaluates_is_no_part_of_the_space_or_the_result(tmp_path: Path) -> None:
-    sweep_space(written(tmp_path, COSTS), tmp_path / "out")
-    before = files_of(tmp_path / "out")
-    processes = COSTS.replace('"sequential"', '"loky", jobs = 2, points_per_task = 3')
-    sweep_space(written(tmp_path, processes), tmp_path / "out")
-    assert files_of(tmp_path / "out") == before
-    sweep_space(written(tmp_path, processes), tmp_path / "afresh")
-    assert files_of(tmp_path / "afresh") == before
-
-
-def test_a_folder_of_other_things_and_a_broken_log_are_refused(tmp_path: Path) -> None:
-    file, out = written(tmp_path, COSTS), tmp_path / "out"
-    with pytest.raises(OutputError, match=r"space\.json"):
-        sweep_space(file, tmp_path.parent)
-    with pytest.raises(OutputError, match="expected a folder or a place for one"):
-        sweep_space(file, file / "out")
-    sweep_space(file, out)
-    lines = (out / "points.jsonl").read_text().splitlines(keepends=True)
-    (out / "points.jsonl").write_text(lines[0] + '{"key": 5}\n' + lines[2])
-    with pytest.raises(SimulatorError, match=r"points\.jsonl:2: key"):
-        sweep_space(file, out)
-
-
-@pytest.mark.parametrize(
-    ("found", "content", "message"),
-    [
-        ('"design":{', '"design":{"bank_ports":2,', r"points\.jsonl: design: expected what this sweep has written"),
-        ('"latency_ms":', '"latency_ms":1e999,"other":', r"points\.jsonl:1: figures\.latency_ms"),
-    ],
-)
-def test_a_log_that_another_has_edited_is_refused(tmp_path: Path, found: str, content: str, message: str) -> None:
-    file, out = written(tmp_path, COSTS), tmp_path / "out"
-    sweep_space(file, out)
-    text = (out / "points.jsonl").read_text()
-    lines = sorted(text.splitlines(keepends=True), key=lambda line: found not in line)
-    (out / "points.jsonl").write_text(lines[0].replace(found, content, 1) + "".join(lines[1:]))
-    with pytest.raises(SimulatorError, match=message):
-        sweep_space(file, out)
-
-
-def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    file, out, letter = written(tmp_path, COSTS), tmp_path / "out", tmp_path / "letter"
-    letter.write_text("dear")
-    sweep_space(file, out)
-    (out / "points.jsonl").unlink()
-    (out / "points.jsonl").symlink_to(letter)
-    with pytest.raises(SimulatorError, match=r"points\.jsonl: file: expected a log of ours"):
-        sweep_space(file, out)
-    assert letter.read_text() == "dear"
-
-
-def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
-    file, out = written(tmp_path, COSTS), tmp_path / "out"
-    sweep_space(file, out)
-    for content, message in ((b"{", r"space\.json: content"), (b"\xff", r"space\.json: content"), (b"[1]", "content")):
-        (out / "space.json").write_bytes(content)
-        with pytest.raises(SimulatorError, match=message):
-            sweep_space(file, out)
-
-
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    file, out = written(tmp_path, COSTS), tmp_path / "out"
-    sweep_space(file, out)
-    with (
-        FindingLog(out / "points.jsonl", Point),
-        pytest.raises(SimulatorError, match="one sweep at a time, found another"),
-    ):
-        sweep_space(file, out)
 
 
 @pytest.mark.parametrize("backend", ["dask", "ray"])

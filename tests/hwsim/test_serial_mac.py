@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.config import Accelerator, Dataflow, read_accelerator
+from hwsim.config import Accelerator, Dataflow, ZeroGating, read_accelerator
 from hwsim.energy.area import area_mm2
 from hwsim.errors import SimulatorError
 from hwsim.estimate import estimate
@@ -109,6 +109,19 @@ def test_energy_has_eight_additions_for_every_product(artifact: Artifact) -> Non
     ternary = parallel.actions_per_inference["ternary_mac_nonzero"]
     assert found.actions_per_inference["ternary_mac_nonzero"] == ternary + macs["int8_array"]  # no multiplier
     assert found.actions_per_inference.get("int8_mac", 0) == 0
+
+
+def test_a_gated_product_takes_no_addition(artifact: Artifact) -> None:
+    nonzero = nonzero_weights(artifact.encoder, artifact.parameters)
+    gated, parallel = (
+        estimate(artifact.encoder, accelerator, [5], nonzero)
+        for accelerator in (serial(zero_gating=ZeroGating.WEIGHTS), read_accelerator("wearable"))
+    )
+    register_bits = 64 * parallel.actions_per_inference["ternary_mac_nonzero"]
+    register_bits += 128 * parallel.macs_per_inference["int8_array"]
+    for action, more in ((Action.OPERAND_REGISTER_BIT, register_bits), (Action.WORD_OPERATION, register_bits / 32)):
+        assert gated.actions_per_inference[action] - parallel.actions_per_inference[action] == more, action
+    assert gated.actions_per_inference["ternary_mac_zero"] == 0
 
 
 def test_a_serial_element_has_an_adder_in_place_of_the_multiplier() -> None:

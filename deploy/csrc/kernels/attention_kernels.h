@@ -1,52 +1,125 @@
-// Integer matrix products of one attention head, read from and written to strided (tokens, hidden)
-// views. Included only by the translation units that are compiled per instruction set.
+// One head of attention, read from and written to strided (tokens, hidden) views. Included only by the translation
+// units that are compiled per instruction set.
 #pragma once
 
-#include "kernels/integer_dot.h"
+#include "kernels/float_kernels.h"
 #include "kernels/kernels.h"
+#include "kernels/pair_product.h"
 #include "kernels/scratch.h"
 
 namespace ti_qat {
 namespace {
 
-void attention_scores(const AttentionHead& head, const int8_t* query, const int8_t* key, float* out) {
-  const size_t tokens = head.tokens, padded = padded_length(head.head_size);
-  const size_t columns = round_up_to_4(tokens);
-  const Scratch scratch((tokens + columns) * padded * sizeof(int16_t));
-  int16_t* x = static_cast<int16_t*>(scratch.data());
-  int16_t* w = x + tokens * padded;
-  widen_rows(query, tokens, head.head_size, head.stride, x);
-  widen_rows(key, tokens, head.head_size, head.stride, w);
-  for (size_t i = tokens * padded; i < columns * padded; ++i) w[i] = 0;
-  const float scale = head.scale;
-  for_each_dot(x, tokens, w, tokens, padded, [out, tokens, scale](size_t row, size_t column, int32_t sum) {
-    out[row * tokens + column] = static_cast<float>(sum) * scale;
-  });
+constexpr size_t kQueryRows = 8;  // queries that are taken through the softmax together
+
+// Working memory of one head: operands as pairs, and the integer sums of kQueryRows rows.
+struct HeadMemory {
+  size_t key_pairs, token_pairs, score_columns, context_columns;
+  Scratch scratch;
+  int16_t *key, *value, *rows;
+  int32_t* sums;
+  float *scores, *probabilities, *tree;
+
+  explicit HeadMemory(const AttentionHead& head)
+      : key_pairs((head.head_size + 1) / 2),
+        token_pairs((head.tokens + 1) / 2),
+        score_columns(padded_columns(head.tokens)),
+        context_columns(padded_columns(head.head_size)),
+        scratch(bytes(head)) {
+    const size_t widest = score_columns > context_columns ? score_columns : context_columns;
+    char* at = static_cast<char*>(scratch.data());
+    const auto take = [&at](size_t bytes) {
+      char* taken = at;
+      at += (bytes + 63) / 64 * 64;
+      return static_cast<void*>(taken);
+    };
+    key = static_cast<int16_t*>(take(key_pairs * score_columns * 4));
+    value = static_cast<int16_t*>(take(token_pairs * context_columns * 4));
+    rows = static_cast<int16_t*>(take(kQueryRows * (key_pairs > token_pairs ? key_pairs : token_pairs) * 4));
+    sums = static_cast<int32_t*>(take(kQueryRows * widest * 4));
+    scores = static_cast<float*>(take(head.tokens * 4));
+    probabilities = static_cast<float*>(take(head.tokens * 4));
+    tree = static_cast<float*>(take(power_of_two_at_least(head.tokens) * 4));
+  }
+
+ private:
+  size_t bytes(const AttentionHead& head) const {
+    const size_t widest = score_columns > context_columns ? score_columns : context_columns;
+    const size_t pairs = key_pairs > token_pairs ? key_pairs : token_pairs;
+    return 4 * (key_pairs * score_columns + token_pairs * context_columns + kQueryRows * (pairs + widest) +
+                2 * head.tokens + power_of_two_at_least(head.tokens)) +
+           7 * 64;
+  }
+};
+
+// Calls store(row, sums (score_columns)) for the integer scores of `count` rows of `query`
+template <typename Store>
+inline void score_rows(const AttentionHead& head, const HeadMemory& memory, const int8_t* query, size_t first,
+                       size_t count, Store store) {
+  row_pairs(query + first * head.stride, count, head.head_size, head.stride, memory.rows);
+  pair_product(memory.rows, count, memory.key, memory.key_pairs, memory.score_columns, memory.sums);
+  for (size_t r = 0; r < count; ++r) store(r, memory.sums + r * memory.score_columns);
 }
 
-// dst (columns, padded_length(tokens)) = transposed src (tokens, stride), zero where src has no element
-void widen_transposed(const int8_t* src, size_t tokens, size_t head_size, size_t stride, size_t columns, int16_t* dst) {
-  const size_t padded = padded_length(tokens);
-  for (size_t c = 0; c < columns; ++c) {
-    for (size_t t = 0; t < padded; ++t) {
-      dst[c * padded + t] = c < head_size && t < tokens ? src[t * stride + c] : 0;
+void attention_scores(const AttentionHead& head, const int8_t* query, const int8_t* key, float* out) {
+  const HeadMemory memory(head);
+  transposed_pairs(key, head.tokens, head.head_size, head.stride, memory.key);
+  for (size_t first = 0; first < head.tokens; first += kQueryRows) {
+    const size_t count = head.tokens - first < kQueryRows ? head.tokens - first : kQueryRows;
+    score_rows(head, memory, query, first, count, [&](size_t r, const int32_t* sums) {
+      float* to = out + (first + r) * head.tokens;
+      for (size_t t = 0; t < head.tokens; ++t) to[t] = static_cast<float>(sums[t]) * head.scale;
+    });
+  }
+}
+
+// Context of the rows whose probability codes lie in memory.rows
+inline void context_rows(const AttentionHead& head, const HeadMemory& memory, size_t first, size_t count, float scale,
+                         const AttentionResult& result) {
+  pair_product(memory.rows, count, memory.value, memory.token_pairs, memory.context_columns, memory.sums);
+  const float inv_scale = 1.0f / result.code_scale;
+  for (size_t r = 0; r < count; ++r) {
+    const int32_t* sums = memory.sums + r * memory.context_columns;
+    const size_t at = (first + r) * head.stride;
+    for (size_t c = 0; c < head.head_size; ++c) {
+      const float y = static_cast<float>(sums[c]) * scale;
+      if (result.codes != nullptr) {
+        result.codes[at + c] = quantize(y, inv_scale);
+      } else {
+        result.y[at + c] = y;
+      }
     }
   }
 }
 
 void attention_context(const AttentionHead& head, const int8_t* probabilities, const int8_t* value, float* out) {
-  const size_t tokens = head.tokens, padded = padded_length(tokens);
-  const size_t columns = round_up_to_4(head.head_size);
-  const Scratch scratch((tokens + columns) * padded * sizeof(int16_t));
-  int16_t* x = static_cast<int16_t*>(scratch.data());
-  int16_t* w = x + tokens * padded;
-  widen_rows(probabilities, tokens, tokens, tokens, x);
-  widen_transposed(value, tokens, head.head_size, head.stride, columns, w);
-  const float scale = head.scale;
-  const size_t stride = head.stride;
-  for_each_dot(x, tokens, w, head.head_size, padded, [out, stride, scale](size_t row, size_t column, int32_t sum) {
-    out[row * stride + column] = static_cast<float>(sum) * scale;
-  });
+  const HeadMemory memory(head);
+  interleaved_pairs(value, head.tokens, head.head_size, head.stride, memory.value);
+  for (size_t first = 0; first < head.tokens; first += kQueryRows) {
+    const size_t count = head.tokens - first < kQueryRows ? head.tokens - first : kQueryRows;
+    row_pairs(probabilities + first * head.tokens, count, head.tokens, head.tokens, memory.rows);
+    context_rows(head, memory, first, count, head.scale, {out, nullptr, 1.0f});
+  }
+}
+
+void attention(const AttentionHead& head, const int8_t* query, const int8_t* key, const int8_t* value,
+               float probabilities_scale, float context_scale, const AttentionResult& result) {
+  const HeadMemory memory(head);
+  const size_t tokens = head.tokens, row_width = 2 * memory.token_pairs;
+  const float inv_scale = 1.0f / probabilities_scale;
+  transposed_pairs(key, tokens, head.head_size, head.stride, memory.key);
+  interleaved_pairs(value, tokens, head.head_size, head.stride, memory.value);
+  for (size_t first = 0; first < tokens; first += kQueryRows) {
+    const size_t count = tokens - first < kQueryRows ? tokens - first : kQueryRows;
+    score_rows(head, memory, query, first, count, [&](size_t r, const int32_t* sums) {
+      for (size_t t = 0; t < tokens; ++t) memory.scores[t] = static_cast<float>(sums[t]) * head.scale;
+      softmax_row(memory.scores, tokens, memory.tree, memory.probabilities);
+      int16_t* codes = memory.rows + r * row_width;  // the query's pairs are no longer needed
+      for (size_t t = 0; t < tokens; ++t) codes[t] = quantize(memory.probabilities[t], inv_scale);
+      if (row_width > tokens) codes[tokens] = 0;
+    });
+    context_rows(head, memory, first, count, context_scale, result);
+  }
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ void run(const char* name, const char* isa, int64_t heads, const TiQatTensor* in
   describe(*spec, results, outputs);
   if (only_describe) return;
   for (size_t i = 0; i < output_count; ++i) results[i].data = outputs[i].data;
-  spec->run(request, results, kernels, Parallel(run_serially, nullptr));
+  spec->run(request, results, kernels, Parallel(run_serially, nullptr, 1));
 }
 
 }  // namespace

@@ -38,38 +38,57 @@ void quantize_per_token(const float* x, size_t rows, size_t width, int8_t* codes
   }
 }
 
-void softmax(const float* x, size_t rows, size_t width, size_t length, float* y) {
+// y (length) = softmax of x (length); buffer (power_of_two_at_least(length))
+inline void softmax_row(const float* x, size_t length, float* __restrict buffer, float* __restrict y) {
   const size_t padded = power_of_two_at_least(length);
-  const Scratch scratch(padded * sizeof(float));
-  float* buffer = static_cast<float*>(scratch.data());
+  const float largest = maximum(length, x[0], [x](size_t i) { return x[i]; });
+  for (size_t i = 0; i < length; ++i) y[i] = exp_nonpositive(x[i] - largest);
+  for (size_t i = 0; i < length; ++i) buffer[i] = y[i];
+  for (size_t i = length; i < padded; ++i) buffer[i] = 0.0f;
+  const float sum = tree_sum_in_place(buffer, padded);
+  for (size_t i = 0; i < length; ++i) y[i] = y[i] / sum;
+}
+
+void softmax(const float* x, size_t rows, size_t width, size_t length, float* y) {
+  const Scratch scratch(power_of_two_at_least(length) * sizeof(float));
   for (size_t r = 0; r < rows; ++r, x += width, y += width) {
-    const float largest = maximum(length, x[0], [x](size_t i) { return x[i]; });
-    for (size_t i = 0; i < length; ++i) y[i] = exp_nonpositive(x[i] - largest);
-    for (size_t i = 0; i < length; ++i) buffer[i] = y[i];
-    for (size_t i = length; i < padded; ++i) buffer[i] = 0.0f;
-    const float sum = tree_sum_in_place(buffer, padded);
-    for (size_t i = 0; i < length; ++i) y[i] = y[i] / sum;
+    softmax_row(x, length, static_cast<float*>(scratch.data()), y);
     for (size_t i = length; i < width; ++i) y[i] = 0.0f;
   }
 }
 
+// y (width) = layer_norm of value(i), i in [0, width); buffer (power_of_two_at_least(width))
+template <typename Value>
+inline void layer_norm_row(Value value, size_t width, const float* gamma, const float* beta, float epsilon,
+                           float* __restrict buffer, float* __restrict y) {
+  const size_t padded = power_of_two_at_least(width);
+  const float divisor = static_cast<float>(width);
+  for (size_t i = 0; i < width; ++i) y[i] = value(i);
+  for (size_t i = 0; i < width; ++i) buffer[i] = y[i];
+  for (size_t i = width; i < padded; ++i) buffer[i] = 0.0f;
+  const float mean = tree_sum_in_place(buffer, padded) / divisor;
+  for (size_t i = 0; i < width; ++i) y[i] = y[i] - mean;
+  for (size_t i = 0; i < width; ++i) buffer[i] = y[i] * y[i];
+  for (size_t i = width; i < padded; ++i) buffer[i] = 0.0f;
+  const float variance = tree_sum_in_place(buffer, padded) / divisor;
+  const float inverse_deviation = 1.0f / std::sqrt(variance + epsilon);
+  for (size_t i = 0; i < width; ++i) y[i] = (y[i] * inverse_deviation) * gamma[i] + beta[i];
+}
+
 void layer_norm(const float* x, size_t rows, size_t width, const float* gamma, const float* beta, float epsilon,
                 float* y) {
-  const size_t padded = power_of_two_at_least(width);
-  const Scratch scratch(padded * sizeof(float));
+  const Scratch scratch(power_of_two_at_least(width) * sizeof(float));
   float* buffer = static_cast<float*>(scratch.data());
-  const float divisor = static_cast<float>(width);
   for (size_t r = 0; r < rows; ++r, x += width, y += width) {
-    for (size_t i = 0; i < width; ++i) buffer[i] = x[i];
-    for (size_t i = width; i < padded; ++i) buffer[i] = 0.0f;
-    const float mean = tree_sum_in_place(buffer, padded) / divisor;
-    for (size_t i = 0; i < width; ++i) y[i] = x[i] - mean;
-    for (size_t i = 0; i < width; ++i) buffer[i] = y[i] * y[i];
-    for (size_t i = width; i < padded; ++i) buffer[i] = 0.0f;
-    const float variance = tree_sum_in_place(buffer, padded) / divisor;
-    const float inverse_deviation = 1.0f / std::sqrt(variance + epsilon);
-    for (size_t i = 0; i < width; ++i) y[i] = (y[i] * inverse_deviation) * gamma[i] + beta[i];
+    layer_norm_row([x](size_t i) { return x[i]; }, width, gamma, beta, epsilon, buffer, y);
   }
+}
+
+void add_layer_norm(const float* x, const float* residual, size_t width, const float* gamma, const float* beta,
+                    float epsilon, float* y) {
+  const Scratch scratch(power_of_two_at_least(width) * sizeof(float));
+  layer_norm_row([x, residual](size_t i) { return x[i] + residual[i]; }, width, gamma, beta, epsilon,
+                 static_cast<float*>(scratch.data()), y);
 }
 
 void gelu_all(const float* x, size_t count, float* y) {

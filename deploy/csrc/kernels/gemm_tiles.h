@@ -1,20 +1,24 @@
-// Packing shared by the vector kernels of qs8_qc2w_gemm. A tile of x holds, for every group of four k,
-// the 12 rows' groups side by side; a panel of w holds the 32 channels' groups side by side, as code + 1
-// in {0, 1, 2}. The product of unsigned (code + 1) and signed x exceeds the wanted sum by the row sum
-// of x, which the tile therefore carries. Included only by the units compiled per instruction set.
+// Tiles for kernels with an int8 dot-product instruction: 12 rows of x times a panel of channels. A tile of x holds,
+// for every group of four k, the rows' groups side by side; a panel of w holds the channels' groups side by side, as
+// code + 1 in {0, 1, 2}. The product of unsigned code + 1 and signed x exceeds the wanted sum by the row sum of x,
+// which the tile therefore carries. Included only by the units compiled per instruction set.
 #pragma once
 
 #include <cstring>
 
-#include "kernels/qs8_qc2w_gemm.h"
+#include "kernels/gemm_panels.h"
 
 namespace ti_qat {
 namespace {
 
-constexpr size_t kGroup = 4;  // values of k in one 32-bit lane
+constexpr size_t kTileRows = 12;    // rows of x that are packed together
+constexpr size_t kWordCodes = 16;   // codes in the four packed bytes of a 32-bit lane
+constexpr size_t kBlockBytes = 16;  // packed bytes of a channel that are unpacked at once
+constexpr size_t kTilesPerTask = 16;
 
+// Groups of four k in a row. k is padded to whole 32-bit lanes of packed bytes.
 inline size_t group_count(size_t k) {
-  return (k + kGroup - 1) / kGroup;
+  return ceil_div(k, kWordCodes) * 4;
 }
 
 // A tile: groups (group_count, kTileRows) of four int8, then kTileRows int32 row sums.
@@ -22,74 +26,78 @@ inline size_t tile_bytes(size_t k) {
   return (group_count(k) + 1) * kTileRows * sizeof(int32_t);
 }
 
-inline size_t packed_bytes(size_t tiles, size_t k) {
-  return tiles * tile_bytes(k);
+GemmPlan plan_tiles(const TernaryGemm& gemm, size_t) {
+  GemmPlan plan = {};
+  const size_t tiles = ceil_div(gemm.m, kTileRows);
+  plan.workspace_bytes = tiles * tile_bytes(gemm.k);
+  plan.prepare_tasks = tiles;
+  plan.panels_per_task = 1;
+  plan.multiply_tasks = ceil_div(tiles, kTilesPerTask) * panel_count(gemm);
+  return plan;
 }
 
+// Of every 16 values of a row, group j holds the values j, j + 4, j + 8 and j + 12: these meet the field j of the four
+// bytes of a 32-bit lane, which a shift and a mask isolate.
 inline void pack_row(const int8_t* x, size_t k, int32_t* groups, int32_t* row_sum) {
-  const size_t whole = k / kGroup;
-  for (size_t g = 0; g < whole; ++g) std::memcpy(groups + g * kTileRows, x + g * kGroup, kGroup);
-  if (whole * kGroup < k) {
-    groups[whole * kTileRows] = 0;
-    std::memcpy(groups + whole * kTileRows, x + whole * kGroup, k - whole * kGroup);
-  }
   int32_t sum = 0;
-  for (size_t i = 0; i < k; ++i) sum += x[i];
+  for (size_t word = 0; word * kWordCodes < k; ++word) {
+    int8_t values[kWordCodes] = {};
+    const size_t left = k - word * kWordCodes;
+    std::memcpy(values, x + word * kWordCodes, left < kWordCodes ? left : kWordCodes);
+    for (size_t j = 0; j < 4; ++j) {
+      const int8_t group[4] = {values[j], values[j + 4], values[j + 8], values[j + 12]};
+      std::memcpy(groups + (4 * word + j) * kTileRows, group, sizeof group);
+    }
+    for (size_t i = 0; i < kWordCodes; ++i) sum += values[i];
+  }
   *row_sum = sum;
 }
 
-void pack(const TernaryGemm& gemm, void* packed, size_t begin, size_t end) {
+void prepare_tile(const TernaryGemm& gemm, const GemmPlan&, void* workspace, size_t tile) {
   const size_t groups = group_count(gemm.k);
-  for (size_t tile = begin; tile < end; ++tile) {
-    int32_t* dst = reinterpret_cast<int32_t*>(static_cast<char*>(packed) + tile * tile_bytes(gemm.k));
-    for (size_t r = 0; r < kTileRows; ++r) {
-      const size_t row = tile * kTileRows + r;
-      if (row < gemm.m) {
-        pack_row(gemm.x + row * gemm.k, gemm.k, dst + r, dst + groups * kTileRows + r);
-      } else {
-        for (size_t g = 0; g <= groups; ++g) dst[g * kTileRows + r] = 0;
-      }
+  int32_t* dst = reinterpret_cast<int32_t*>(static_cast<char*>(workspace) + tile * tile_bytes(gemm.k));
+  for (size_t r = 0; r < kTileRows; ++r) {
+    const size_t row = tile * kTileRows + r;
+    if (row < gemm.m) {
+      pack_row(gemm.x + row * gemm.k, gemm.k, dst + r, dst + groups * kTileRows + r);
+    } else {
+      for (size_t g = 0; g <= groups; ++g) dst[g * kTileRows + r] = 0;
     }
   }
 }
 
-constexpr size_t kBlockGroups = 16;  // packed bytes of a row that are unpacked at once
-
-// dst (group_count, kPanelChannels), first kChannels columns: the channels [channel, channel + kChannels), of which
-// `exist` exist. `unpack(rows, stride, groups, dst)` reads kBlockGroups bytes of kChannels rows.
+// dst (group_count, kPanelChannels), kChannels columns from `channel` on. `unpack(rows, stride, words, dst)` reads
+// kBlockBytes bytes of kChannels rows and writes 4 groups for each of `words` 32-bit lanes.
 template <size_t kChannels, typename Unpack>
-inline void unpack_vector(const TernaryGemm& gemm, size_t channel, size_t exist, uint32_t* dst, Unpack unpack) {
-  const size_t groups = group_count(gemm.k);
-  const uint8_t* rows = gemm.w + channel * groups;
-  size_t g = 0;
-  if (exist >= kChannels) {
-    for (; g + kBlockGroups <= groups; g += kBlockGroups) {
-      unpack(rows + g, groups, kBlockGroups, dst + g * kPanelChannels);
+inline void unpack_vector(const Panel& panel, size_t k, size_t channel, uint32_t* dst, Unpack unpack) {
+  const size_t row_bytes = ceil_div(k, 4);
+  const size_t exist = channel < panel.channels ? panel.channels - channel : 0;
+  const uint8_t* rows = panel.part->w + (panel.channel + channel) * row_bytes;
+  dst += channel;
+  for (size_t byte = 0; byte < row_bytes; byte += kBlockBytes, dst += kBlockBytes * kPanelChannels) {
+    const size_t left = row_bytes - byte < kBlockBytes ? row_bytes - byte : kBlockBytes;
+    if (exist >= kChannels && left == kBlockBytes) {
+      unpack(rows + byte, row_bytes, size_t{4}, dst);
+      continue;
     }
-  }
-  // Where a whole block would read past a row or past the last channel, a copy stands in.
-  const size_t copied = exist < kChannels ? exist : kChannels;
-  for (; g < groups; g += kBlockGroups) {
-    const size_t left = groups - g < kBlockGroups ? groups - g : kBlockGroups;
-    uint8_t block[kChannels * kBlockGroups] = {};
-    for (size_t c = 0; c < copied; ++c) std::memcpy(block + c * kBlockGroups, rows + c * groups + g, left);
-    unpack(block, kBlockGroups, left, dst + g * kPanelChannels);
+    // Where a whole block would read past a row or past the last channel, a copy stands in.
+    uint8_t block[kChannels * kBlockBytes] = {};
+    for (size_t c = 0; c < kChannels && c < exist; ++c) {
+      std::memcpy(block + c * kBlockBytes, rows + c * row_bytes + byte, left);
+    }
+    unpack(block, kBlockBytes, ceil_div(left, 4), dst);
   }
 }
 
-// Scales and bias of one panel, padded so that whole vectors can be read.
-struct PanelEpilogue {
-  alignas(64) float w_scale[kPanelChannels];
-  alignas(64) float bias[kPanelChannels];
+// The tiles and the panel of one multiply task.
+struct TileRange {
+  size_t begin, end, panel;
 };
 
-inline PanelEpilogue panel_epilogue(const TernaryGemm& gemm, size_t channel, size_t channels) {
-  PanelEpilogue panel = {};
-  for (size_t c = 0; c < channels; ++c) {
-    panel.w_scale[c] = w_scale_of(gemm, channel + c);
-    panel.bias[c] = gemm.bias[channel + c];
-  }
-  return panel;
+inline TileRange tiles_of_task(const TernaryGemm& gemm, size_t task) {
+  const size_t panels = panel_count(gemm), tiles = ceil_div(gemm.m, kTileRows);
+  const size_t begin = task / panels * kTilesPerTask;
+  return {begin, begin + kTilesPerTask < tiles ? begin + kTilesPerTask : tiles, task % panels};
 }
 
 }  // namespace

@@ -26,51 +26,19 @@ inline void widen_rows(const int8_t* src, size_t rows, size_t k, size_t stride, 
   }
 }
 
-// sums[i][j] = x_i . w_j over `padded` elements, for kRows rows and 4 columns `padded` apart
-template <size_t kRows>
-inline void dot_block(const int16_t* __restrict x, const int16_t* __restrict w, size_t padded,
-                      int32_t (*__restrict sums)[4]) {
-  const int16_t *x0 = x, *x1 = x + (kRows - 1) * padded;
-  const int16_t *w0 = w, *w1 = w + padded, *w2 = w + 2 * padded, *w3 = w + 3 * padded;
-  int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-  for (size_t k = 0; k < padded / kDotStep * kDotStep; ++k) {
-    a0 += x0[k] * w0[k];
-    a1 += x0[k] * w1[k];
-    a2 += x0[k] * w2[k];
-    a3 += x0[k] * w3[k];
-    if constexpr (kRows == 2) {
-      b0 += x1[k] * w0[k];
-      b1 += x1[k] * w1[k];
-      b2 += x1[k] * w2[k];
-      b3 += x1[k] * w3[k];
+// sums[c] = x . w_c over `padded` elements, for `columns` (a multiple of 4) rows of w, `padded` apart
+inline void dot_all(const int16_t* __restrict x, const int16_t* __restrict w, size_t columns, size_t padded,
+                    int32_t* __restrict sums) {
+  for (size_t c = 0; c < columns; c += 4, w += 4 * padded) {
+    const int16_t *w0 = w, *w1 = w + padded, *w2 = w + 2 * padded, *w3 = w + 3 * padded;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (size_t k = 0; k < padded / kDotStep * kDotStep; ++k) {
+      s0 += x[k] * w0[k];
+      s1 += x[k] * w1[k];
+      s2 += x[k] * w2[k];
+      s3 += x[k] * w3[k];
     }
-  }
-  sums[0][0] = a0, sums[0][1] = a1, sums[0][2] = a2, sums[0][3] = a3;
-  if constexpr (kRows == 2) sums[1][0] = b0, sums[1][1] = b1, sums[1][2] = b2, sums[1][3] = b3;
-}
-
-inline size_t round_up_to_4(size_t n) {
-  return (n + 3) / 4 * 4;
-}
-
-// Calls store(row, column, sum) for every element of x (rows, padded) times w (columns, padded) transposed. `w` has
-// round_up_to_4(columns) rows; the surplus is computed and dropped.
-template <typename Store>
-inline void for_each_dot(const int16_t* x, size_t rows, const int16_t* w, size_t columns, size_t padded, Store store) {
-  for (size_t r = 0; r < rows; r += 2) {
-    const size_t taken = rows - r < 2 ? 1 : 2;
-    for (size_t c = 0; c < columns; c += 4) {
-      int32_t sums[2][4];
-      if (taken == 2) {
-        dot_block<2>(x + r * padded, w + c * padded, padded, sums);
-      } else {
-        dot_block<1>(x + r * padded, w + c * padded, padded, sums);
-      }
-      const size_t used = columns - c < 4 ? columns - c : 4;
-      for (size_t i = 0; i < taken; ++i) {
-        for (size_t j = 0; j < used; ++j) store(r + i, c + j, sums[i][j]);
-      }
-    }
+    sums[c] = s0, sums[c + 1] = s1, sums[c + 2] = s2, sums[c + 3] = s3;
   }
 }
 

@@ -12,34 +12,59 @@
 
 namespace ti_qat {
 
-// y[m, n] = float32(sum_k x[m, k] * code(w[n, k])) * (x_scale[m] * w_scale[n]) + bias[n]
-struct TernaryGemm {
-  size_t m, k, n;
-  const int8_t* x;       // (m, k)
+// The output channels of one weight, and what becomes of them:
+// y[m, n] = float32(sum_k x[m, k] * code(w[n, k])) * (x_scale[m] * w_scale[n]) + bias[n], then GELU if `gelu`,
+// then stored in `y`, or as int8 codes under the scale `code_scale` in `codes`; the other of the two is null.
+struct TernaryPart {
+  size_t n;
   const uint8_t* w;      // (n, ceil(k / 4)): code + 1 in two bits, low bits first
-  const float* x_scale;  // (m) or, shared, (1)
   const float* w_scale;  // (n) or, shared, (1)
-  bool x_scale_shared, w_scale_shared;
+  bool w_scale_shared;
   const float* bias;  // (n)
-  float* y;           // (m, n)
+  bool gelu;
+  float* y;       // (m, n)
+  int8_t* codes;  // (m, n)
+  float code_scale;
 };
 
-constexpr size_t kTileRows = 12;       // rows of x that are packed together
-constexpr size_t kPanelChannels = 32;  // channels of w that are unpacked together
+constexpr size_t kMaxParts = 3;  // query, key and value
+
+// Products of one x with the weights of one or more parts.
+struct TernaryGemm {
+  size_t m, k;
+  const int8_t* x;       // (m, k)
+  const float* x_scale;  // (m) or, shared, (1)
+  bool x_scale_shared;
+  size_t part_count;
+  TernaryPart parts[kMaxParts];
+};
+
+// How a product is cut into tasks: first all of `prepare`, which fills the workspace, then all of `multiply`.
+struct GemmPlan {
+  size_t workspace_bytes;
+  size_t prepare_tasks;
+  size_t multiply_tasks;
+  size_t panels_per_task;  // panels of channels that one multiply task computes
+};
 
 struct GemmKernel {
-  // Bytes of `tiles` packed tiles of kTileRows rows.
-  size_t (*packed_bytes)(size_t tiles, size_t k);
-  // Packs rows [tile * kTileRows, ...) of x for the tiles [begin, end).
-  void (*pack)(const TernaryGemm& gemm, void* packed, size_t begin, size_t end);
-  // Computes the channels [panel * kPanelChannels, ...) of the tiles [begin, end).
-  void (*multiply)(const TernaryGemm& gemm, const void* packed, size_t panel, size_t begin, size_t end);
+  // `threads` says how many tasks run at once; it changes the cut and no result.
+  GemmPlan (*plan)(const TernaryGemm& gemm, size_t threads);
+  void (*prepare)(const TernaryGemm& gemm, const GemmPlan& plan, void* workspace, size_t task);
+  void (*multiply)(const TernaryGemm& gemm, const GemmPlan& plan, const void* workspace, size_t task);
 };
 
-// One head of attention. Row strides are in elements; rows of a head lie `stride` apart.
+// One head of one sequence. Rows of query, key, value and of the result lie `stride` elements apart.
 struct AttentionHead {
   size_t tokens, head_size, stride;
   float scale;
+};
+
+// What becomes of a head's context: float32 in `y`, or codes under `code_scale` in `codes`; the other is null.
+struct AttentionResult {
+  float* y;  // (tokens, stride)
+  int8_t* codes;
+  float code_scale;
 };
 
 struct KernelTable {
@@ -50,13 +75,20 @@ struct KernelTable {
   void (*attention_scores)(const AttentionHead& head, const int8_t* query, const int8_t* key, float* out);
   // out (tokens, stride) = (probabilities . value) * scale; probabilities (tokens, tokens), value (tokens, stride)
   void (*attention_context)(const AttentionHead& head, const int8_t* probabilities, const int8_t* value, float* out);
+  // Scores, softmax over all tokens, codes under `probabilities_scale`, and context of one head. head.scale is that of
+  // the scores, `context_scale` that of the context; query, key, value (tokens, stride)
+  void (*attention)(const AttentionHead& head, const int8_t* query, const int8_t* key, const int8_t* value,
+                    float probabilities_scale, float context_scale, const AttentionResult& result);
   // x, y (rows, width); keys from `length` on get probability 0
   void (*softmax)(const float* x, size_t rows, size_t width, size_t length, float* y);
   void (*layer_norm)(const float* x, size_t rows, size_t width, const float* gamma, const float* beta, float epsilon,
                      float* y);
+  // y (width) = layer_norm(x + residual), of one row
+  void (*add_layer_norm)(const float* x, const float* residual, size_t width, const float* gamma, const float* beta,
+                         float epsilon, float* y);
   void (*gelu)(const float* x, size_t count, float* y);
   void (*tanh)(const float* x, size_t count, float* y);
-  // out (width) = (code * scale + type) + position, of one token; w (ceil(width / 4)) as in TernaryGemm
+  // out (width) = (code * scale + type) + position, of one token; w (ceil(width / 4)) as in TernaryPart
   void (*embed)(const uint8_t* w, float scale, const float* type, const float* position, size_t width, float* out);
   // out (labels) = weight (labels, width) . x (width) + bias
   void (*classify)(const float* x, const float* weight, const float* bias, size_t labels, size_t width, float* out);

@@ -1,14 +1,13 @@
 #include "kernels/operators_linear.h"
 
 #include "kernels/operator_checks.h"
-#include "kernels/scratch.h"
+#include "kernels/ternary_product.h"
 
 namespace ti_qat {
 namespace {
 
 // |x * (code + 1)| <= 256, so 2^22 of them stay inside int32.
 constexpr int64_t kMaxTernaryK = int64_t{1} << 22;
-constexpr size_t kTilesPerTask = 16;
 
 enum LinearInput { kCodes, kScale, kWeight, kWeightScale, kBias };
 enum EmbeddingInput { kInputIds, kTypeIds, kWord, kWordScale, kPosition, kTokenType };
@@ -39,28 +38,18 @@ void run_ternary_linear(const Request& request, Output* outputs, const KernelTab
   TernaryGemm gemm = {};
   gemm.m = static_cast<size_t>(in[kCodes].shape.rows());
   gemm.k = static_cast<size_t>(in[kCodes].shape.back());
-  gemm.n = static_cast<size_t>(in[kWeight].shape.dims[0]);
   gemm.x = in[kCodes].codes();
-  gemm.w = in[kWeight].packed();
   gemm.x_scale = in[kScale].floats();
-  gemm.w_scale = in[kWeightScale].floats();
   gemm.x_scale_shared = in[kScale].shape.elements() == 1;
-  gemm.w_scale_shared = in[kWeightScale].shape.elements() == 1;
-  gemm.bias = in[kBias].floats();
-  gemm.y = static_cast<float*>(outputs[0].data);
-
-  const GemmKernel& kernel = *kernels.ternary_gemm;
-  const size_t tiles = (gemm.m + kTileRows - 1) / kTileRows;
-  const size_t panels = (gemm.n + kPanelChannels - 1) / kPanelChannels;
-  const size_t blocks = (tiles + kTilesPerTask - 1) / kTilesPerTask;
-  const Scratch packed(kernel.packed_bytes(tiles, gemm.k));
-  parallel.for_ranges(tiles, kTilesPerTask,
-                      [&](size_t begin, size_t end) { kernel.pack(gemm, packed.data(), begin, end); });
-  parallel.for_each(blocks * panels, [&](size_t task) {
-    const size_t begin = task / panels * kTilesPerTask;
-    const size_t end = begin + kTilesPerTask < tiles ? begin + kTilesPerTask : tiles;
-    kernel.multiply(gemm, packed.data(), task % panels, begin, end);
-  });
+  gemm.part_count = 1;
+  TernaryPart& part = gemm.parts[0];
+  part.n = static_cast<size_t>(in[kWeight].shape.dims[0]);
+  part.w = in[kWeight].packed();
+  part.w_scale = in[kWeightScale].floats();
+  part.w_scale_shared = in[kWeightScale].shape.elements() == 1;
+  part.bias = in[kBias].floats();
+  part.y = static_cast<float*>(outputs[0].data);
+  ternary_product(gemm, kernels, parallel);
 }
 
 void prepare_ternary_embedding(const Request& request, Output* outputs) {

@@ -13,7 +13,10 @@ class Parallel {
   using Task = void (*)(void* user, size_t index);
   using Runner = void (*)(void* context, Task task, size_t count, void* user);
 
-  Parallel(Runner runner, void* context) : runner_(runner), context_(context) {}
+  // `threads`: how many tasks are expected to run at once
+  Parallel(Runner runner, void* context, size_t threads) : runner_(runner), context_(context), threads_(threads) {}
+
+  size_t threads() const { return threads_; }
 
   // Calls task(i) for i in [0, count). An exception of a task is rethrown here, after all have ended:
   // it must not unwind through the runner's threads.
@@ -50,6 +53,7 @@ class Parallel {
  private:
   Runner runner_;
   void* context_;
+  size_t threads_;
 };
 
 }  // namespace ti_qat

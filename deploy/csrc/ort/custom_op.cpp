@@ -83,7 +83,7 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
       check(api.GetTensorMutableData(value, &outputs[i].data));
     }
     Pool pool{&api, context};
-    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool));
+    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool, 1));
   });
 }
 

@@ -51,6 +51,7 @@ struct GemmPlan {
   size_t workspace_bytes;
   size_t prepare_tasks;
   size_t multiply_tasks;
+  size_t rows_per_tile;    // rows of x that one multiply task computes, where the kernel cuts them as the plan says
   size_t panels_per_task;  // panels of channels that one multiply task computes
 };
 

@@ -17,6 +17,13 @@ ISA_VARIABLE = "TI_QAT_ISA"
 MAX_THREADS = 256
 ISAS = ("scalar", "avx2", "avx512vnni")
 
+# Name, element type and rank of what a bundle's model takes.
+MODEL_INPUTS = (
+    ("input_ids", "tensor(int32)", 2),
+    ("token_type_ids", "tensor(int32)", 2),
+    ("lengths", "tensor(int32)", 1),
+)
+
 
 class RuntimeConfigurationError(ValueError):
     """A request that this installation or this machine cannot serve."""
@@ -44,7 +51,7 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
     try:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime's exception classes have no public common base
-        raise RuntimeConfigurationError(_reason(error)) from error
+        raise RuntimeConfigurationError(reason(error)) from error
     return options
 
 
@@ -55,9 +62,23 @@ def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None 
         warnings.warn("the compiled operators are not installed: same results, much slower", stacklevel=3)
     model = bundle.path / MODEL_FILE
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
-        raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=_reason(error)) from error
+        raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=reason(error)) from error
+    _require_signature(bundle, session)
+    return session
+
+
+def _require_signature(bundle: Bundle, session: ort.InferenceSession) -> None:
+    """Raise BundleError unless the model takes tokens and gives a logit for every label of the manifest."""
+    model = bundle.path / MODEL_FILE
+    inputs = tuple((found.name, found.type, len(found.shape)) for found in session.get_inputs())
+    if inputs != MODEL_INPUTS:
+        raise BundleError(model, "inputs", expected=str(MODEL_INPUTS), found=str(inputs)[:200])
+    labels = len(bundle.manifest.labels)
+    outputs = [(found.type, len(found.shape), found.shape[-1:]) for found in session.get_outputs()]
+    if outputs != [("tensor(float)", 2, [labels])]:
+        raise BundleError(model, "outputs", expected=f"float32 (B, {labels})", found=str(outputs)[:200])
 
 
 def supported_isas() -> tuple[str, ...]:
@@ -81,6 +102,6 @@ def active_isa(isa: str | None = None) -> str:
     return isa or os.environ.get(ISA_VARIABLE) or available[-1]
 
 
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its numeric prefix."""
+def reason(error: Exception) -> str:
+    """Return ONNX Runtime's message without its numeric prefix."""
     return str(error).rpartition("INVALID_ARGUMENT : ")[2]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from deploy.export import pack
-from deploy.runtime import Classifier, RuntimeConfigurationError
+from deploy.runtime import BundleError, Classifier, InferenceError, RuntimeConfigurationError
 from deploy.runtime import session as session_module
 from deploy.runtime.classifier import TextError
 from deploy.runtime.cli import bench, predict
@@ -102,6 +103,42 @@ def test_scores_are_probabilities_of_every_label(bundle: Path) -> None:
     assert found.score == max(found.scores.values()) == found.scores[found.label]
 
 
+def test_the_most_probable_labels_come_best_first(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    (every,), (two,), (many,) = (classifier(["a good film"], top_k=k) for k in (None, 2, 9))
+    ranked = sorted(every.scores, key=every.scores.__getitem__, reverse=True)
+    assert list(two.scores) == ranked[:2]
+    assert list(many.scores) == ranked
+    assert two.scores[ranked[1]] == every.scores[ranked[1]]
+    assert (two.label, two.score) == (every.label, every.score) == (ranked[0], every.scores[ranked[0]])
+    for wrong in ({"top_k": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="expected 1 or more, found 0"):
+            classifier(["a good film"], **wrong)
+
+
+def test_a_closed_classifier_gives_back_its_threads_and_refuses(bundle: Path) -> None:
+    with Classifier.load(bundle, threads=3) as classifier:
+        inside = _thread_count()
+        assert classifier(["a good film"])
+    assert _thread_count() <= inside - 2
+    with pytest.raises(RuntimeConfigurationError, match="expected an open classifier, found a closed one"):
+        classifier(["a good film"])
+
+
+def _thread_count() -> int:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted in /proc")
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_a_manifest_with_other_labels_than_the_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"labels": ["one", "two"]}))
+    with pytest.raises(BundleError, match=r"outputs: expected float32 \(B, 2\), found .*3"):
+        Classifier.load(tmp_path / "bundle")
+
+
 def test_a_regression_predicts_its_logit_as_it_is(regression: tuple[Artifact, Path]) -> None:
     bundle = regression[1]
     classifier = Classifier.load(bundle)
@@ -177,7 +214,7 @@ def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:
 def test_ids_outside_the_vocabulary_are_an_error(bundle: Path) -> None:
     ids = np.full((1, 4), 61, np.int32)
     inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([4], np.int32)}
-    with pytest.raises(Exception, match="input_ids: expected values from 0 to 60, found 61"):
+    with pytest.raises(InferenceError, match="input_ids: expected values from 0 to 60, found 61"):
         Classifier.load(bundle).logits(inputs)
 
 

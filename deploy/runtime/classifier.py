@@ -19,7 +19,12 @@ Text = str | tuple[str, str]
 
 
 class TextError(ValueError):
-    """A text that cannot be classified."""
+    """A text that cannot be classified: its index in the call, and what was expected and found."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        self.index = index
+        self.reason = reason
+        super().__init__(f"text {index}: {reason}")
 
 
 class InferenceError(ValueError):
@@ -115,20 +120,23 @@ class Classifier:
 
     def _require_fitting(self, texts: Sequence[Text]) -> None:
         columns = self.bundle.manifest.text_columns
-        if columns is None:
-            return
-        expected = f"one text ({columns[0]})" if len(columns) == 1 else f"a pair of texts ({', '.join(columns)})"
         for index, text in enumerate(texts):
-            found = 1 if isinstance(text, str) else len(text)
-            if found != len(columns):
-                what = "one text" if found == 1 else f"{found} texts"
-                raise TextError(f"text {index}: expected {expected}, found {what}")
+            parts = (text,) if isinstance(text, str) else tuple(text)
+            if columns is not None and len(parts) != len(columns):
+                one = f"one text ({columns[0]})"
+                expected = one if len(columns) == 1 else f"a pair of texts ({', '.join(columns)})"
+                raise TextError(index, f"expected {expected}, found {_count(parts)}")
+            try:
+                "".join(parts).encode("utf-8")
+            except UnicodeEncodeError as error:
+                found = repr("".join(parts)[error.start])
+                raise TextError(index, f"expected text that UTF-8 can write, found {found}") from error
 
     def _logits_of(self, encodings: Sequence[Encoding], batch_size: int) -> NDArray[np.float32]:
         """Run texts of like length together, so that little padding is computed."""
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         if not lengths.all():
-            raise TextError(f"text {int(np.argmin(lengths))}: expected at least one token, found none")
+            raise TextError(int(np.argmin(lengths)), "expected at least one token, found none")
         order = np.argsort(lengths, kind="stable")
         logits = np.empty((len(encodings), len(self.labels)), np.float32)
         for start in range(0, len(order), batch_size):
@@ -159,6 +167,10 @@ class Classifier:
         scores = {self.labels[i]: float(probabilities[i]) for i in kept}
         best = int(best_first[0])
         return Prediction(self.labels[best], float(probabilities[best]), scores)
+
+
+def _count(texts: tuple[str, ...]) -> str:
+    return "one text" if len(texts) == 1 else f"{len(texts)} texts"
 
 
 def _load_tokenizer(bundle: Bundle) -> Tokenizer:

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from deploy.export import pack
 from deploy.runtime import BundleError, Classifier, InferenceError, RuntimeConfigurationError
 from deploy.runtime import session as session_module
+from deploy.runtime.bench_cli import bench
 from deploy.runtime.classifier import TextError
-from deploy.runtime.cli import bench, predict
+from deploy.runtime.predict_cli import predict
 from deploy.runtime.session import supported_isas
 from tests.builders import tiny_artifact, tiny_quantization
 from tests.deploy.operands import same_bits
@@ -24,7 +25,6 @@ from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
-from ti_qat.cli import main
 
 ROOT = Path(__file__).parents[2]
 PER_TENSOR_DYNAMIC = tiny_quantization(
@@ -184,28 +184,6 @@ def test_a_model_of_pairs_refuses_one_text_and_the_reverse(bundles_of: dict[int,
         single([("a good film", "dull")])
 
 
-def test_predict_takes_what_the_model_was_trained_on(bundles_of: dict[int, Path]) -> None:
-    single, pairs = (str(bundles_of[count]) for count in (1, 2))
-    as_told = CliRunner().invoke(main, ["predict", pairs, "a good\tfilm"])
-    assert as_told.exit_code == 0, as_told.stderr
-    assert as_told.stdout == CliRunner().invoke(main, ["predict", pairs, "--pairs", "a good\tfilm"]).stdout
-    found = Classifier.load(pairs)([("a good", "film")])[0]
-    assert as_told.stdout == f"{found.label}\t{found.score:.4f}\ta good\tfilm\n"
-    # A tab in a single text is white space of it.
-    assert CliRunner().invoke(main, ["predict", single, "a good\tfilm"]).exit_code == 0
-
-
-def test_predict_says_what_the_model_takes(bundles_of: dict[int, Path]) -> None:
-    one_text = CliRunner().invoke(main, ["predict", str(bundles_of[2]), "a\tfilm", "a good film"])
-    assert (one_text.exit_code, one_text.stdout) == (2, "")
-    assert one_text.stderr == (
-        "ti-qat: text 2: expected two texts (question, reply) with a tab between them, found no tab\n"
-    )
-    two_texts = CliRunner().invoke(main, ["predict", str(bundles_of[1]), "--pairs", "a\tfilm"])
-    assert (two_texts.exit_code, two_texts.stdout) == (2, "")
-    assert two_texts.stderr.endswith("expected one text a line (review) and no --pairs, found --pairs\n")
-
-
 def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:
     with pytest.raises(TypeError, match="sequence of texts"):
         Classifier.load(bundle)("a good film")
@@ -216,30 +194,6 @@ def test_ids_outside_the_vocabulary_are_an_error(bundle: Path) -> None:
     inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([4], np.int32)}
     with pytest.raises(InferenceError, match="input_ids: expected values from 0 to 60, found 61"):
         Classifier.load(bundle).logits(inputs)
-
-
-def test_predict_reads_arguments_and_standard_input(bundle: Path) -> None:
-    given = CliRunner().invoke(predict, [str(bundle), "a good film", "dull", "--json"])
-    piped = CliRunner().invoke(predict, [str(bundle), "--json"], input="a good film\ndull\n")
-    assert given.exit_code == piped.exit_code == 0
-    assert given.stdout == piped.stdout
-    rows = json.loads(given.stdout)["predictions"]
-    assert [row["text"] for row in rows] == ["a good film", "dull"]
-    assert set(rows[0]) == {"text", "label", "score", "scores"}
-
-
-def test_predict_names_the_line_that_is_not_utf_8(bundle: Path) -> None:
-    done = CliRunner().invoke(predict, [str(bundle)], input=b"a good film\ncaf\xe9\n")
-    assert isinstance(done.exception, TextError)
-    assert str(done.exception) == "standard input: line 2: expected UTF-8, found 0xe9"
-
-
-def test_predict_takes_pairs_with_a_tab(bundle: Path) -> None:
-    done = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good\tfilm\n")
-    assert done.exit_code == 0
-    assert done.stdout.endswith("a good\tfilm\n")
-    wrong = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good film\n")
-    assert isinstance(wrong.exception, TextError)
 
 
 def test_bench_measures(bundle: Path) -> None:

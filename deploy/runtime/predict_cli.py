@@ -63,7 +63,7 @@ def predict(
     row keeps its columns and gains predicted_label and predicted_score.
 
     \b
-    Examples:
+    Example:
       ti-qat predict runs/movie_reviews/bundle "a fine film" "dull and far too long"
       ti-qat predict runs/movie_reviews/bundle --input reviews.csv --columns text --output labelled.csv
     """

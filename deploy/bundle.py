@@ -48,13 +48,27 @@ class WeightFigures:
 
 
 @dataclass(frozen=True)
+class MacCounts:
+    """Integer multiply-accumulates of a forward pass: `per_token` and `per_token_squared` of a sequence's tokens."""
+
+    per_token: int
+    per_token_squared: int
+    per_sequence: int
+
+    def of(self, batch: int, tokens: int) -> int:
+        """Return the multiply-accumulates of `batch` sequences of `tokens` tokens each."""
+        return batch * (tokens * (self.per_token + tokens * self.per_token_squared) + self.per_sequence)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole of `bundle.json` but its format and version.
 
     A bundle of one label is a regression: its only logit is the number of that name. `text_columns` names
-    the texts of a row in the model's order, one or two; None where the artifact does not say.
-    `files` maps each payload file to its SHA-256; `operators` is the version of the custom
-    operators' domain; `artifact` is the digest of the artifact that was packed.
+    the texts of a row in the model's order, one or two; None where the artifact does not say. `macs` is
+    None in bundles from before they were counted. `files` maps each payload file to its SHA-256;
+    `operators` is the version of the custom operators' domain; `artifact` is the digest of the artifact
+    that was packed.
     """
 
     task: str
@@ -68,6 +82,7 @@ class Manifest:
     artifact: str
     ternary_linears: WeightFigures
     word_embedding: WeightFigures
+    macs: MacCounts | None
     files: Mapping[str, str]
 
     @property
@@ -156,6 +171,7 @@ def _parse_manifest(file: Path) -> Manifest:
         artifact=fields.digest("artifact"),
         ternary_linears=fields.figures("ternary_linears"),
         word_embedding=fields.figures("word_embedding"),
+        macs=fields.macs("macs"),
         files=fields.files("files"),
     )
     fields.nothing_else()
@@ -232,6 +248,16 @@ class _Fields:
         )
         inner.nothing_else()
         return found
+
+    def macs(self, name: str) -> MacCounts | None:
+        """Take the counts of a forward pass; earlier bundles lack the field."""
+        if self.left.get(name) is None:
+            self.left.pop(name, None)
+            return None
+        inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))
+        counts = MacCounts(*(inner.integer(part, 0) for part in ("per_token", "per_token_squared", "per_sequence")))
+        inner.nothing_else()
+        return counts
 
     def files(self, name: str) -> dict[str, str]:
         """Take the payload's digests. Only the known names are accepted, so no entry can lead out of the bundle."""

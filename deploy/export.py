@@ -17,6 +17,7 @@ from deploy.bundle import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     Bundle,
+    MacCounts,
     Manifest,
     WeightFigures,
     file_digest,
@@ -27,7 +28,7 @@ from deploy.external_data import ExternalData
 from deploy.function_bodies import function_protos
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
 from ti_qat.artifact.atomic import whole_directory
-from ti_qat.artifact.encoder import Operation, OpKind, Tensor
+from ti_qat.artifact.encoder import Encoder, Operation, OpKind, Tensor, gemms
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.packing import pack_ternary
 
@@ -140,8 +141,16 @@ def _manifest(artifact: Artifact, digests: Mapping[str, str]) -> Manifest:
         artifact=artifact.digest,
         ternary_linears=_figures(artifact.parameters, linears),
         word_embedding=_figures(artifact.parameters, embedding),
+        macs=_mac_counts(artifact.encoder),
         files=dict(digests),
     )
+
+
+def _mac_counts(encoder: Encoder) -> MacCounts:
+    """Return the coefficients of a sequence's multiply-accumulates, which are a polynomial of its tokens."""
+    none, one, two = (sum(gemm.macs for gemm in gemms(encoder, 1, tokens)) for tokens in range(3))
+    squared = (two - 2 * one + none) // 2
+    return MacCounts(per_token=one - none - squared, per_token_squared=squared, per_sequence=none)
 
 
 def _figures(parameters: Mapping[str, Array], names: Sequence[tuple[str, str]]) -> WeightFigures:

@@ -23,7 +23,9 @@ from deploy.runtime.options import bundle_argument, isa_option, json_option, thr
 def bench(
     bundle: Path, threads: int | None, isa: str | None, seq_len: int | None, batch: int, calls: int, as_json: bool
 ) -> None:
-    """Time a bundle: latency percentiles, throughput, peak memory, and the machine they hold for.
+    """Time a bundle: latency percentiles, throughput, peak memory, load time, and the machine they hold for.
+
+    The last line holds the median call against the int8 dot products that this machine does on registers.
 
     \b
     Example:
@@ -40,4 +42,12 @@ def bench(
         f"p99 {result.latency_ms_p99:.2f} ms"
     )
     click.echo(f"{result.sequences_per_second:.1f} sequences/s, {result.tokens_per_second:.0f} tokens/s")
-    click.echo(f"peak memory {result.peak_rss_bytes / 1e6:.0f} MB, bundle {result.bundle_bytes / 1e6:.2f} MB")
+    click.echo(
+        f"peak memory {result.peak_rss_bytes / 1e6:.0f} MB, bundle {result.bundle_bytes / 1e6:.2f} MB, "
+        f"loaded in {result.load_ms:.0f} ms"
+    )
+    if result.macs_per_call and result.int8_peak_macs_per_second and result.int8_peak_fraction:
+        click.echo(
+            f"roofline: {result.macs_per_call / 1e9:.3f} G multiply-accumulates a call, int8 peak "
+            f"{result.int8_peak_macs_per_second / 1e9:.1f} G/s: {result.int8_peak_fraction:.1%} of it"
+        )

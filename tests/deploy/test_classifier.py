@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 from deploy.export import pack
 from deploy.runtime import BundleError, Classifier, InferenceError, RuntimeConfigurationError
 from deploy.runtime import session as session_module
-from deploy.runtime.bench_cli import bench
 from deploy.runtime.classifier import TextError
 from deploy.runtime.predict_cli import predict
 from deploy.runtime.session import supported_isas
@@ -194,17 +193,6 @@ def test_ids_outside_the_vocabulary_are_an_error(bundle: Path) -> None:
     inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([4], np.int32)}
     with pytest.raises(InferenceError, match="input_ids: expected values from 0 to 60, found 61"):
         Classifier.load(bundle).logits(inputs)
-
-
-def test_bench_measures(bundle: Path) -> None:
-    arguments = [str(bundle), "--threads", "1", "--seq-len", "5", "--batch", "2", "--calls", "4", "--json"]
-    done = CliRunner().invoke(bench, arguments)
-    found = json.loads(done.stdout)
-    assert (found["threads"], found["seq_len"], found["batch"], found["calls"]) == (1, 5, 2, 4)
-    assert 0 < found["latency_ms_p50"] <= found["latency_ms_p90"] <= found["latency_ms_p99"]
-    assert found["peak_rss_bytes"] > 0
-    too_long = CliRunner().invoke(bench, [str(bundle), "--seq-len", "17"])
-    assert isinstance(too_long.exception, RuntimeConfigurationError)
 
 
 def test_a_device_needs_neither_training_nor_packing_packages(bundle: Path) -> None:

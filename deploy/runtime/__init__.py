@@ -6,7 +6,7 @@
 'positive'
 """
 
-from deploy.bundle import BundleError
+from deploy.bundle_files import BundleError
 from deploy.runtime.classifier import Classifier, InferenceError, Prediction, TextError
 from deploy.runtime.session import RuntimeConfigurationError
 

@@ -12,7 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from deploy.bundle import TOKENIZER_FILE, Bundle, BundleError, read_bundle
+from deploy.bundle import TOKENIZER_FILE, Bundle, read_bundle
+from deploy.bundle_files import BundleError
 from deploy.runtime.session import RuntimeConfigurationError, open_session, reason
 
 Text = str | tuple[str, str]
@@ -98,8 +99,7 @@ class Classifier:
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected 1 or more, found {value}")
         self._require_fitting(texts)
-        encodings = self._tokenizer.encode_batch(list(texts))
-        return [self._prediction(row, top_k) for row in self._logits_of(encodings, batch_size)]
+        return [self._prediction(row, top_k) for row in self._logits_of(self._encodings(texts), batch_size)]
 
     def logits(self, inputs: Mapping[str, NDArray[np.int32]]) -> NDArray[np.float32]:
         """Return float32 (B, labels) for input_ids and token_type_ids, int32 (B, S), and lengths, int32 (B,).
@@ -132,6 +132,14 @@ class Classifier:
                 found = repr("".join(parts)[error.start])
                 raise TextError(index, f"expected text that UTF-8 can write, found {found}") from error
 
+    def _encodings(self, texts: Sequence[Text]) -> list[Encoding]:
+        try:
+            return self._tokenizer.encode_batch(list(texts))
+        except (KeyboardInterrupt, SystemExit, TypeError):
+            raise
+        except BaseException as error:  # as in _load_tokenizer
+            raise InferenceError(f"{self.bundle.path / TOKENIZER_FILE}: expected tokens, found: {error}") from error
+
     def _logits_of(self, encodings: Sequence[Encoding], batch_size: int) -> NDArray[np.float32]:
         """Run texts of like length together, so that little padding is computed."""
         lengths = np.array([len(encoding.ids) for encoding in encodings])
@@ -149,9 +157,14 @@ class Classifier:
         shape = (len(encodings), int(lengths.max()))
         input_ids = np.full(shape, self.bundle.manifest.pad_token_id, np.int32)
         token_type_ids = np.zeros(shape, np.int32)
-        for row, encoding in enumerate(encodings):
-            input_ids[row, : lengths[row]] = encoding.ids
-            token_type_ids[row, : lengths[row]] = encoding.type_ids
+        try:
+            for row, encoding in enumerate(encodings):
+                input_ids[row, : lengths[row]] = encoding.ids
+                token_type_ids[row, : lengths[row]] = encoding.type_ids
+        except OverflowError as error:  # the tokenizer's numbers have 32 bits without a sign
+            raise InferenceError(
+                f"{self.bundle.path / TOKENIZER_FILE}: expected ids of int32, found: {error}"
+            ) from error
         return {"input_ids": input_ids, "token_type_ids": token_type_ids, "lengths": lengths}
 
     def _prediction(self, logits: NDArray[np.float32], top_k: int | None) -> Prediction:
@@ -174,11 +187,14 @@ def _count(texts: tuple[str, ...]) -> str:
 
 
 def _load_tokenizer(bundle: Bundle) -> Tokenizer:
-    file = bundle.path / TOKENIZER_FILE
+    content = bundle.read(TOKENIZER_FILE)
     try:
-        tokenizer: Any = Tokenizer.from_file(str(file))
+        tokenizer: Any = Tokenizer.from_buffer(content)
         tokenizer.no_padding()
         tokenizer.enable_truncation(bundle.manifest.max_length)
-    except Exception as error:  # what the tokenizers package raises is a bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the tokenizers package raises a bare Exception, and its panics are none
+        file = bundle.path / TOKENIZER_FILE
         raise BundleError(file, "content", expected="a tokenizer", found=str(error)) from error
     return tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, ValueInfoProto, helper
 
-from deploy.blocks import blocks, lower
+from deploy.blocks import FIRST_TOKEN_ONLY, blocks, lower
 from deploy.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -31,12 +31,13 @@ from deploy.mac_counts import mac_counts
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 from deploy.panels import pack_panels
 from ti_qat.artifact.atomic import whole_directory
-from ti_qat.artifact.encoder import Encoder, OpKind, Tensor
+from ti_qat.artifact.encoder import LENGTHS, Encoder, OpKind, Tensor
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.packing import pack_ternary
 
 Array = np.ndarray[Any, Any]
 
+ONE_TOKEN = "first_token.one"
 _ONNX_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int8": TensorProto.INT8}
 
 
@@ -57,12 +58,14 @@ def pack(artifact: Artifact, out: Path) -> Bundle:
 def build_model(artifact: Artifact) -> tuple[onnx.ModelProto, bytes]:
     """Return the ONNX model and the contents of its weights file."""
     encoder = artifact.encoder
-    nodes = [lower(step) for step in blocks(encoder)]
+    first_only = helper.make_node("Min", [LENGTHS, ONE_TOKEN], [FIRST_TOKEN_ONLY], name=FIRST_TOKEN_ONLY)
+    nodes = [first_only, *(lower(step) for step in blocks(encoder))]
     data = ExternalData(WEIGHTS_FILE)
     for name, spec in encoder.parameters.items():
         value = artifact.parameters[name]
         data.add(name, _packed(name, value, encoder) if spec.ternary else value)
     data.add(FIRST_TOKEN_INDEX, np.array(0, np.int64))
+    data.add(ONE_TOKEN, np.array([1], np.int32))
     graph = helper.make_graph(
         nodes,
         "encoder",

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ti_qat hwsim deploy benchmarks tests examples
 
-.PHONY: setup demo test check lint format clean
+.PHONY: setup demo test test-onnxruntime check lint format clean
 
 setup: $(VENV)/ready
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest
+
+# Bundles on every supported ONNX Runtime, each in an environment of its own under build/.
+test-onnxruntime: setup
+	$(BIN)/python -m tests.deploy.onnxruntime_matrix
 
 check: setup lint
 	$(BIN)/python -m pytest -m 'not slow'

@@ -15,11 +15,12 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import MutableSequence
 from pathlib import Path
 
 import onnx
 
-from deploy.operators import SCHEMAS
+from deploy.operators import DOMAIN, SCHEMAS
 from deploy.runtime import BundleError, Classifier, InferenceError
 
 MEMORY_BYTES = 6 << 30
@@ -50,33 +51,69 @@ def damaged(content: bytes, random_source: random.Random) -> bytes:
 def restructured(content: bytes, random_source: random.Random) -> bytes:
     """Return a model whose parts were changed one by one."""
     model = onnx.ModelProto.FromString(content)
-    names = [*(t.name for t in model.graph.initializer), *(n for node in model.graph.node for n in node.output), ""]
     for _ in range(random_source.choice((1, 1, 2, 4))):
-        tensor, node = random_source.choice(model.graph.initializer), random_source.choice(model.graph.node)
-        kind = random_source.randrange(8)
-        if kind == 0 and tensor.dims:
-            index = random_source.randrange(len(tensor.dims))
-            same = tensor.dims[index]
-            tensor.dims[index] = random_source.choice(
-                (0, 1, -1, same + 1, same - 1, 2 * same, 1 << 31, 1 << 40, 1 << 62)
-            )
-        elif kind == 1:
-            random_source.shuffle(dims := list(tensor.dims))
-            tensor.dims[:] = random_source.choice((dims, [*dims, 1], [1, *dims], dims[1:]))
-        elif kind == 2:
-            tensor.data_type = random_source.randrange(1, 24)
-        elif kind == 3 and tensor.external_data:
-            random_source.choice(tensor.external_data[1:]).value = str(random_source.randrange(1 << 14))
-        elif kind == 4 and node.input:
-            node.input[random_source.randrange(len(node.input))] = random_source.choice(names)
-        elif kind == 5:
-            node.op_type = random_source.choice(list(SCHEMAS))
-        elif kind == 6 and node.attribute:
-            choices = (0, -1, 1, 2, 5, 1 << 31, 1 << 62, -(1 << 63))
-            random_source.choice(node.attribute).i = random_source.choice(choices)
-        elif node.input:
-            del node.input[random_source.randrange(len(node.input))]
+        if random_source.randrange(2):
+            _change_tensor(random_source.choice(model.graph.initializer), random_source)
+        elif random_source.randrange(3):
+            _change_nodes(model.graph.node, random_source)
+        elif random_source.randrange(3):
+            _change_nodes(random_source.choice(model.functions).node, random_source)
+        else:
+            _change_frame(model, random_source)
     return model.SerializeToString()
+
+
+def _change_tensor(tensor: onnx.TensorProto, random_source: random.Random) -> None:
+    kind = random_source.randrange(4)
+    if kind == 0 and tensor.dims:
+        index = random_source.randrange(len(tensor.dims))
+        size = tensor.dims[index]
+        tensor.dims[index] = random_source.choice((0, 1, -1, size + 1, size - 1, 2 * size, 1 << 31, 1 << 40, 1 << 62))
+    elif kind == 1:
+        random_source.shuffle(dims := list(tensor.dims))
+        tensor.dims[:] = random_source.choice((dims, [*dims, 1], [1, *dims], dims[1:]))
+    elif kind == 2:
+        tensor.data_type = random_source.randrange(1, 24)
+    elif kind == 3 and tensor.external_data:
+        random_source.choice(tensor.external_data[1:]).value = str(random_source.randrange(1 << 14))
+
+
+def _change_nodes(nodes: MutableSequence[onnx.NodeProto], random_source: random.Random) -> None:
+    if not nodes:
+        return
+    names = [name for node in nodes for name in (*node.input, *node.output)] + [""]
+    index = random_source.randrange(len(nodes))
+    node, kind = nodes[index], random_source.randrange(8)
+    if kind == 0 and node.input:
+        node.input[random_source.randrange(len(node.input))] = random_source.choice(names)
+    elif kind == 1 and node.input:
+        del node.input[random_source.randrange(len(node.input))]
+    elif kind == 2:
+        node.input.append(random_source.choice(names))
+    elif kind == 3:
+        node.op_type = random_source.choice((*SCHEMAS, *(other.op_type for other in nodes)))
+        node.domain = random_source.choice(("", DOMAIN))
+    elif kind == 4 and node.attribute:
+        random_source.choice(node.attribute).i = random_source.choice((0, -1, 1, 2, 5, 1 << 31, 1 << 62, -(1 << 63)))
+    elif kind == 5 and node.attribute:
+        del node.attribute[random_source.randrange(len(node.attribute))]
+    elif kind == 6:
+        node.output[random_source.randrange(len(node.output))] = random_source.choice(names)
+    else:
+        del nodes[index]
+
+
+def _change_frame(model: onnx.ModelProto, random_source: random.Random) -> None:
+    kind = random_source.randrange(4)
+    if kind == 0:
+        random_source.choice(model.opset_import).version = random_source.choice((0, 1, 7, 13, 17, 25, 99, 1 << 40))
+    elif kind == 1:
+        model.ir_version = random_source.choice((0, 3, 7, 9, 12, 99))
+    elif kind == 2:
+        value = random_source.choice((*model.graph.input, *model.graph.output)).type.tensor_type
+        value.elem_type = random_source.randrange(1, 17)
+    else:
+        del model.functions[random_source.randrange(len(model.functions))]
 
 
 def attempt(bundle: Path) -> str:

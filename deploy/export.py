@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
+from deploy.blocks import blocks, lower
 from deploy.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -25,59 +26,17 @@ from deploy.bundle import (
 )
 from deploy.external_data import ExternalData
 from deploy.function_bodies import function_protos
-from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
+from deploy.lowering import FIRST_TOKEN_INDEX
+from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
+from deploy.panels import pack_panels
 from ti_qat.artifact.atomic import whole_directory
-from ti_qat.artifact.encoder import Operation, OpKind, Tensor
+from ti_qat.artifact.encoder import Encoder, OpKind, Tensor
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.packing import pack_ternary
 
 Array = np.ndarray[Any, Any]
-Emitter = Callable[[Operation], list[NodeProto]]
 
-FIRST_TOKEN_INDEX = "first_token.index"
 _ONNX_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int8": TensorProto.INT8}
-
-
-def _custom(name: str, *roles: str) -> Emitter:
-    """Emit the custom operator `name`; `roles` are the operation's inputs in the operator's order."""
-    schema = SCHEMAS[name]
-
-    def emit(op: Operation) -> list[NodeProto]:
-        attributes: dict[str, Any] = {"heads": op.attributes["heads"]} if schema.heads else {}
-        inputs = [op.inputs[role] for role in roles]
-        return [helper.make_node(name, inputs, list(op.outputs), name=op.name, domain=DOMAIN, **attributes)]
-
-    return emit
-
-
-def _residual_add(op: Operation) -> list[NodeProto]:
-    return [helper.make_node("Add", [op.inputs["x"], op.inputs["residual"]], list(op.outputs), name=op.name)]
-
-
-def _first_token(op: Operation) -> list[NodeProto]:
-    inputs = [op.inputs["x"], FIRST_TOKEN_INDEX]
-    return [helper.make_node("Gather", inputs, list(op.outputs), name=op.name, axis=1)]
-
-
-EMITTERS: Mapping[OpKind, Emitter] = {
-    OpKind.EMBEDDING: _custom(
-        "TernaryEmbedding", "input_ids", "token_type_ids", "word_codes", "word_scale", "position", "token_type"
-    ),
-    OpKind.LAYER_NORM: _custom("LayerNorm", "x", "gamma", "beta", "epsilon"),
-    OpKind.QUANTIZE: _custom("Quantize", "x", "scale"),
-    OpKind.QUANTIZE_PER_TOKEN: _custom("QuantizePerToken", "x"),
-    OpKind.TERNARY_LINEAR: _custom("TernaryLinear", "codes", "scale", "weight_codes", "weight_scale", "bias"),
-    OpKind.ATTENTION_SCORES: _custom("AttentionScores", "query", "query_scale", "key", "key_scale"),
-    OpKind.SOFTMAX: _custom("Softmax", "x", "lengths"),
-    OpKind.ATTENTION_CONTEXT: _custom(
-        "AttentionContext", "probabilities", "probabilities_scale", "value", "value_scale"
-    ),
-    OpKind.RESIDUAL_ADD: _residual_add,
-    OpKind.GELU: _custom("Gelu", "x"),
-    OpKind.FIRST_TOKEN: _first_token,
-    OpKind.TANH: _custom("Tanh", "x"),
-    OpKind.CLASSIFIER: _custom("Classifier", "x", "weight", "bias"),
-}
 
 
 def pack(artifact: Artifact, out: Path) -> Bundle:
@@ -97,11 +56,11 @@ def pack(artifact: Artifact, out: Path) -> Bundle:
 def build_model(artifact: Artifact) -> tuple[onnx.ModelProto, bytes]:
     """Return the ONNX model and the contents of its weights file."""
     encoder = artifact.encoder
-    nodes = [node for op in encoder.operations for node in EMITTERS[op.kind](op)]
+    nodes = [lower(step) for step in blocks(encoder)]
     data = ExternalData(WEIGHTS_FILE)
     for name, spec in encoder.parameters.items():
         value = artifact.parameters[name]
-        data.add(name, pack_ternary(value) if spec.ternary else value)
+        data.add(name, _packed(name, value, encoder) if spec.ternary else value)
     data.add(FIRST_TOKEN_INDEX, np.array(0, np.int64))
     graph = helper.make_graph(
         nodes,
@@ -118,6 +77,12 @@ def build_model(artifact: Artifact) -> tuple[onnx.ModelProto, bytes]:
         producer_name="ti-qat",
     )
     return model, data.content()
+
+
+def _packed(name: str, codes: Array, encoder: Encoder) -> Array:
+    """Return codes as the operators read them: rows of the embedding are gathered, linears are read in panels."""
+    gathered = {op.inputs["word_codes"] for op in encoder.of_kind(OpKind.EMBEDDING)}
+    return pack_ternary(codes) if name in gathered else pack_panels(codes)
 
 
 def _value_info(tensor: Tensor) -> ValueInfoProto:
@@ -138,15 +103,15 @@ def _manifest(artifact: Artifact, digests: Mapping[str, str]) -> Manifest:
         operators=DOMAIN_VERSION,
         opset=OPSET,
         artifact=artifact.digest,
-        ternary_linears=_figures(artifact.parameters, linears),
-        word_embedding=_figures(artifact.parameters, embedding),
+        ternary_linears=_figures(artifact.encoder, artifact.parameters, linears),
+        word_embedding=_figures(artifact.encoder, artifact.parameters, embedding),
         files=dict(digests),
     )
 
 
-def _figures(parameters: Mapping[str, Array], names: Sequence[tuple[str, str]]) -> WeightFigures:
+def _figures(encoder: Encoder, parameters: Mapping[str, Array], names: Sequence[tuple[str, str]]) -> WeightFigures:
     weights = sum(parameters[codes].size for codes, _ in names)
-    packed_bytes = sum(pack_ternary(parameters[codes]).nbytes for codes, _ in names)
+    packed_bytes = sum(_packed(codes, parameters[codes], encoder).nbytes for codes, _ in names)
     scale_bytes = sum(parameters[scale].nbytes for _, scale in names)
     return WeightFigures(
         weights=weights,

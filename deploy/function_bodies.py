@@ -8,14 +8,18 @@ an integer product times a product of scales would become one fused operator).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from deploy.operators import DOMAIN, OPSET, SCHEMAS
+from deploy.blocks import HEADS, RESULT, canonical_block, is_block
+from deploy.lowering import node_of
+from deploy.operators import DOMAIN, DOMAIN_VERSION, OPSET, SCHEMAS
 from ti_qat.artifact import numerics
+from ti_qat.artifact.encoder import LENGTHS
 from ti_qat.artifact.schema import EncoderShape
 
 Value = str | np.ndarray[Any, Any] | np.generic
@@ -33,6 +37,13 @@ class Body:
         name = output or self._fresh()
         self.nodes.append(helper.make_node(op_type, names, [name], **attributes))
         return name
+
+    def add(self, node: NodeProto) -> None:
+        """Add a node as it is, but for the number of heads, which becomes the function's."""
+        for attribute in node.attribute:
+            if attribute.name == HEADS:
+                attribute.CopyFrom(AttributeProto(name=HEADS, ref_attr_name=HEADS, type=AttributeProto.INT))
+        self.nodes.append(node)
 
     def attribute(self, name: str) -> str:
         """Return the function's integer attribute `name` as an int64 vector of one element."""
@@ -55,7 +66,7 @@ def function_protos(shape: EncoderShape) -> list[FunctionProto]:
     """Return one function for each operator; sums are padded for an encoder of `shape`."""
     hidden_width = numerics.power_of_two_at_least(shape.hidden)
     token_width = numerics.power_of_two_at_least(shape.positions)
-    bodies: Mapping[str, Callable[[Body], None]] = {
+    bodies: dict[str, Callable[[Body], None]] = {
         "Quantize": _quantize,
         "QuantizePerToken": _quantize_per_token,
         "TernaryLinear": _ternary_linear,
@@ -68,6 +79,8 @@ def function_protos(shape: EncoderShape) -> list[FunctionProto]:
         "Tanh": _tanh,
         "Classifier": lambda body: _classifier(body, hidden_width),
     }
+    for name in filter(is_block, SCHEMAS):
+        bodies[name] = partial(_block, operator=name)
     return [_function(name, bodies[name]) for name in SCHEMAS]
 
 
@@ -81,9 +94,24 @@ def _function(name: str, write: Callable[[Body], None]) -> FunctionProto:
         list(schema.inputs),
         list(schema.outputs),
         body.nodes,
-        [helper.make_opsetid("", OPSET)],
-        ["heads"] if schema.heads else [],
+        [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)],
+        [HEADS] if schema.heads else [],
     )
+
+
+def _block(body: Body, operator: str) -> None:
+    """Write the block's operations, one custom operator each, and zeros for padding."""
+    for op in canonical_block(operator):
+        body.add(node_of(op))
+    valid_only(body, op.outputs[0])
+
+
+def valid_only(body: Body, x: str) -> None:
+    """Write y: x (B, S, H) where a token exists, zero where it is padding."""
+    tokens = body("Squeeze", body("Cast", body("Shape", x, start=1, end=2), to=TensorProto.INT32), _ints(0))
+    positions = body("Range", np.int32(0), tokens, np.int32(1))
+    valid = body("Less", positions, body("Unsqueeze", LENGTHS, _ints(1)))
+    body("Where", body("Unsqueeze", valid, _ints(-1)), x, np.float32(0), output=RESULT)
 
 
 def _ints(*values: int) -> np.ndarray[Any, Any]:
@@ -181,7 +209,9 @@ def _dequantize(body: Body, accumulator: str, scale: str, output: str | None = N
 
 
 def _ternary_linear(body: Body) -> None:
-    fields = _unpack_fields(body, "weight", body("Shape", "codes", start=-1))
+    by_channel = body("Flatten", body("Transpose", "weight", perm=[0, 2, 1, 3]), axis=2)
+    rows = body("Slice", by_channel, _ints(0), body("Shape", "bias"), _ints(0))
+    fields = _unpack_fields(body, rows, body("Shape", "codes", start=-1))
     weight = body("Transpose", fields, perm=[1, 0])
     accumulator = body("MatMulInteger", _offset_codes(body, "codes"), weight, np.uint8(128), np.uint8(1))
     scaled = _dequantize(body, accumulator, body("Mul", "scale", "weight_scale"))

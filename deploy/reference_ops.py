@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from deploy.operators import DOMAIN
+from deploy.blocks import HEADS, canonical_block, is_block
+from deploy.lowering import CUSTOM_OPERATORS
+from deploy.operators import DOMAIN, SCHEMAS
+from deploy.panels import unpack_panels
 from ti_qat.artifact import numerics, reference
+from ti_qat.artifact.encoder import LENGTHS, Operation
 from ti_qat.artifact.packing import unpack_ternary
 
 Array = np.ndarray[Any, Any]
 
 
 def _ternary_linear(codes: Array, scale: Array, weight: Array, weight_scale: Array, bias: Array) -> Array:
-    weight_codes = unpack_ternary(weight, codes.shape[-1])
+    weight_codes = unpack_panels(weight, len(bias), codes.shape[-1])
     return reference.ternary_linear(codes, scale, weight_codes, weight_scale, bias)
 
 
@@ -41,8 +46,31 @@ _KERNELS = {
 }
 
 
+def _run_operation(op: Operation, operands: Mapping[str, Array], heads: int) -> Array | tuple[Array, ...]:
+    attributes = {HEADS: heads} if HEADS in op.attributes else {}
+    if op.kind in CUSTOM_OPERATORS:
+        name, roles = CUSTOM_OPERATORS[op.kind]
+        return _KERNELS[name](*(operands[role] for role in roles), **attributes)  # type: ignore[operator]
+    return reference.KERNELS[op.kind](**operands, **attributes)
+
+
+def _block(name: str) -> Callable[..., Array]:
+    """Return what runs a block operation by operation, and puts zeros where a token is padding."""
+
+    def run(*inputs: Array, heads: int = 0) -> Array:
+        values = dict(zip(SCHEMAS[name].inputs, inputs, strict=True))
+        for op in canonical_block(name):
+            result = _run_operation(op, {role: values[tensor] for role, tensor in op.inputs.items()}, heads)
+            values.update(zip(op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
+        y = values[op.outputs[0]]
+        valid = np.arange(y.shape[1]) < values[LENGTHS][:, None]
+        return np.where(valid[..., None], y, np.float32(0))
+
+    return run
+
+
 def _operator(name: str) -> type[OpRun]:
-    kernel = _KERNELS[name]
+    kernel = _block(name) if is_block(name) else _KERNELS[name]
 
     def _run(self: OpRun, *inputs: Array, **attributes: Any) -> tuple[Array, ...]:
         result = kernel(*inputs, **attributes)  # type: ignore[operator]
@@ -52,4 +80,4 @@ def _operator(name: str) -> type[OpRun]:
     return type(name, (OpRun,), {"op_domain": DOMAIN, "op_schema": None, "_run": _run})
 
 
-REFERENCE_OPS: tuple[type[OpRun], ...] = tuple(_operator(name) for name in _KERNELS)
+REFERENCE_OPS: tuple[type[OpRun], ...] = tuple(_operator(name) for name in SCHEMAS)

@@ -1,4 +1,4 @@
-"""The codes inside a bundle: its model with every quantiser's output as a further output."""
+"""The codes inside a bundle: its model operation by operation, with every quantiser's output as a further output."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from deploy.bundle import MODEL_FILE, Bundle
+from deploy.lowering import node_of
 from deploy.runtime.session import session_options
 from ti_qat.artifact.encoder import Encoder, OpKind
 
@@ -29,6 +30,9 @@ class TappedModel:
     def __init__(self, bundle: Bundle, encoder: Encoder, *, threads: int | None = None, isa: str | None = None) -> None:
         self.names = quantizer_outputs(encoder)
         model = onnx.load(str(bundle.path / MODEL_FILE))
+        # A block keeps its codes to itself; its operations, on the bundle's own weights, do not.
+        del model.graph.node[:]
+        model.graph.node.extend(node_of(op) for op in encoder.operations)
         model.graph.output.extend(
             helper.make_tensor_value_info(name, TensorProto.INT8, list(encoder.activations[name].shape))
             for name in self.names

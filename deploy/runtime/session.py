@@ -12,6 +12,8 @@ from deploy.runtime.operator_library import library_path
 
 # Key of the session option that names an instruction set (deploy/csrc/ort/register.cpp).
 ISA_OPTION = "ti_qat.isa"
+# Key of the session option that says on how many threads the operators run; it decides how they cut their work.
+THREADS_OPTION = "ti_qat.threads"
 ISA_VARIABLE = "TI_QAT_ISA"
 # Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
 MAX_THREADS = 256
@@ -41,6 +43,8 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
         return options
     if isa is not None:
         options.add_session_config_entry(ISA_OPTION, isa)
+    if threads is not None:
+        options.add_session_config_entry(THREADS_OPTION, str(threads))
     try:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime's exception classes have no public common base

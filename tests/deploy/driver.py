@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from deploy.panels import pack_panels
 from deploy.runtime.operator_library import library_path
-from ti_qat.artifact.packing import pack_ternary
 
 ISAS = ("scalar", "avx2", "avx512vnni")
 TYPES = {np.dtype(np.float32): 0, np.dtype(np.uint8): 1, np.dtype(np.int8): 2, np.dtype(np.int32): 3}
@@ -66,4 +66,4 @@ def run_operator(name: str, *inputs: np.ndarray, outputs: int = 1, isa: str = ""
 
 def ternary_linear(codes, scale, weight_codes, weight_scale, bias, isa=""):
     """TernaryLinear on unpacked codes."""
-    return run_operator("TernaryLinear", codes, scale, pack_ternary(weight_codes), weight_scale, bias, isa=isa)[0]
+    return run_operator("TernaryLinear", codes, scale, pack_panels(weight_codes), weight_scale, bias, isa=isa)[0]

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deploy.blocks import Block, blocks
+from deploy.operators import SCHEMAS
+from deploy.panels import pack_panels
+from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
 from ti_qat.artifact import numerics, reference
+from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Encoder, build_encoder
 from ti_qat.artifact.packing import pack_ternary
+from ti_qat.artifact.schema import ActivationScaling, Granularity
 
 TINY_SCALE = np.array([0.0123], np.float32)
 
@@ -47,7 +53,7 @@ def special_floats() -> np.ndarray:
 
 def all_cases() -> list[Case]:
     rng = np.random.default_rng(3)
-    return [*_pointwise_cases(rng), *_linear_cases(rng), *_attention_cases(rng)]
+    return [*_pointwise_cases(rng), *_linear_cases(rng), *_attention_cases(rng), *_block_cases(rng)]
 
 
 def _pointwise_cases(rng: np.random.Generator) -> list[Case]:
@@ -71,7 +77,7 @@ def _pointwise_cases(rng: np.random.Generator) -> list[Case]:
 
 def _linear_cases(rng: np.random.Generator) -> list[Case]:
     codes, weight_codes, bias = random_codes(rng, 2, 7, 23), random_ternary(rng, 33, 23), random_floats(rng, 33)
-    weight = pack_ternary(weight_codes)
+    weight = pack_panels(weight_codes)
     cases = []
     for scale in (TINY_SCALE, np.abs(random_floats(rng, 2, 7, 1))):
         for weight_scale in (TINY_SCALE, np.abs(random_floats(rng, 33))):
@@ -114,3 +120,46 @@ def _attention_cases(rng: np.random.Generator) -> list[Case]:
             heads,
         ),
     ]
+
+
+def _block_cases(rng: np.random.Generator) -> list[Case]:
+    """Every block's operator; the expected results are those of the encoder's own operations, one after the other."""
+    cases = []
+    for granularity in (Granularity.PER_ROW, Granularity.PER_TENSOR):
+        for scaling in (ActivationScaling.STATIC, ActivationScaling.DYNAMIC_PER_TOKEN):
+            quantization = tiny_quantization(
+                linear_weights=granularity, word_embedding=granularity, activations=scaling
+            )
+            encoder = build_encoder(tiny_shape(layers=1), quantization)
+            parameters = tiny_parameters(encoder.shape, quantization)
+            steps = [step for step in blocks(encoder) if isinstance(step, Block)]
+            cases += [_block_case(rng, encoder, step, parameters) for step in steps]
+    return cases
+
+
+def _block_case(rng: np.random.Generator, encoder: Encoder, block: Block, parameters: dict[str, np.ndarray]) -> Case:
+    batch, tokens, shape = 3, 11, encoder.shape
+    values = {
+        INPUT_IDS: rng.integers(0, shape.vocabulary, (batch, tokens)).astype(np.int32),
+        TOKEN_TYPE_IDS: rng.integers(0, shape.token_types, (batch, tokens)).astype(np.int32),
+        LENGTHS: np.array([tokens, 1, 6], np.int32),
+    }
+    hidden = random_floats(rng, batch, tokens, shape.hidden)
+    values |= parameters | {name: hidden for name in block.inputs if name not in parameters and name not in values}
+    named = {name: values[name] for name in block.inputs}
+    for op in block.operations:
+        operands = {role: values[name] for role, name in op.inputs.items()}
+        result = reference.KERNELS[op.kind](**operands, **op.attributes)
+        values.update(zip(op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
+    exists = np.arange(tokens) < values[LENGTHS][:, None]
+    expected = np.where(exists[..., None], values[block.output], np.float32(0))
+    roles = SCHEMAS[block.operator].inputs
+    constants = tuple(role for role, name in zip(roles, block.inputs, strict=True) if name in parameters)
+    heads = shape.heads if SCHEMAS[block.operator].heads else 0
+    return Case(block.operator, tuple(_packed(n, v) for n, v in named.items()), constants, (expected,), heads)
+
+
+def _packed(name: str, value: np.ndarray) -> np.ndarray:
+    if value.dtype != np.int8:
+        return value
+    return pack_ternary(value) if name == "embedding.word_codes" else pack_panels(value)

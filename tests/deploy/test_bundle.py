@@ -10,8 +10,9 @@ import onnx
 import pytest
 
 from deploy.bundle import MODEL_FILE, PAYLOAD_FILES, BundleError, file_digest, read_bundle
-from deploy.export import EMITTERS, pack
-from deploy.operators import DOMAIN, IR_VERSION, OPSET, SCHEMAS
+from deploy.export import pack
+from deploy.lowering import LOWERINGS
+from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
 from deploy.runtime import Classifier
 from tests.builders import tiny_artifact
 from ti_qat.artifact.encoder import OpKind
@@ -30,19 +31,19 @@ def bundle(packed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(packed, tmp_path / "bundle"))
 
 
-def test_every_operation_kind_has_an_emitter() -> None:
-    assert set(EMITTERS) == set(OpKind)
+def test_every_operation_kind_has_a_node() -> None:
+    assert set(LOWERINGS) == set(OpKind)
 
 
 def test_the_model_pins_its_versions_and_carries_every_function(packed: Path) -> None:
     model = onnx.load(str(packed / MODEL_FILE))
     assert model.ir_version == IR_VERSION
-    assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", OPSET), (DOMAIN, 1)}
+    assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", OPSET), (DOMAIN, DOMAIN_VERSION)}
     assert {function.name for function in model.functions} == set(SCHEMAS)
 
 
 def test_linears_take_two_bits_a_weight(tmp_path: Path) -> None:
-    artifact = tiny_artifact(tmp_path / "artifact", hidden=24, feed_forward=96)
+    artifact = tiny_artifact(tmp_path / "artifact", hidden=96, feed_forward=192)
     figures = pack(artifact, tmp_path / "bundle").manifest.ternary_linears
     assert figures.bits_per_weight == 2.0
     scales = sum(v.size for n, v in artifact.parameters.items() if n.endswith("weight_scale"))
@@ -57,7 +58,7 @@ def test_the_same_artifact_gives_the_same_bytes(packed: Path, tmp_path: Path) ->
 
 def test_a_failing_export_leaves_the_earlier_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (bundle / "bundle.json").read_bytes()
-    monkeypatch.delitem(EMITTERS, OpKind.TANH)  # type: ignore[arg-type]
+    monkeypatch.delitem(LOWERINGS, OpKind.TANH)  # type: ignore[arg-type]
     with pytest.raises(KeyError):
         pack(tiny_artifact(bundle.parent / "artifact", seed=5), bundle)
     assert (bundle / "bundle.json").read_bytes() == before

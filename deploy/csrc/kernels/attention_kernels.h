@@ -18,7 +18,8 @@ struct HeadMemory {
   Scratch scratch;
   int16_t *key, *value, *rows;
   int32_t* sums;
-  float *scores, *probabilities, *tree;
+  float *scores, *probabilities, *tree, *context;
+  int8_t* codes;
 
   explicit HeadMemory(const AttentionHead& head)
       : key_pairs((head.head_size + 1) / 2),
@@ -40,6 +41,8 @@ struct HeadMemory {
     scores = static_cast<float*>(take(head.tokens * 4));
     probabilities = static_cast<float*>(take(head.tokens * 4));
     tree = static_cast<float*>(take(power_of_two_at_least(head.tokens) * 4));
+    context = static_cast<float*>(take(head.head_size * 4));
+    codes = static_cast<int8_t*>(take(head.tokens));
   }
 
  private:
@@ -47,8 +50,8 @@ struct HeadMemory {
     const size_t widest = score_columns > context_columns ? score_columns : context_columns;
     const size_t pairs = key_pairs > token_pairs ? key_pairs : token_pairs;
     return 4 * (key_pairs * score_columns + token_pairs * context_columns + kQueryRows * (pairs + widest) +
-                2 * head.tokens + power_of_two_at_least(head.tokens)) +
-           7 * 64;
+                2 * head.tokens + power_of_two_at_least(head.tokens) + head.tokens + head.head_size) +
+           9 * 64;
   }
 };
 
@@ -77,18 +80,12 @@ void attention_scores(const AttentionHead& head, const int8_t* query, const int8
 inline void context_rows(const AttentionHead& head, const HeadMemory& memory, size_t first, size_t count, float scale,
                          const AttentionResult& result) {
   pair_product(memory.rows, count, memory.value, memory.token_pairs, memory.context_columns, memory.sums);
-  const float inv_scale = 1.0f / result.code_scale;
   for (size_t r = 0; r < count; ++r) {
     const int32_t* sums = memory.sums + r * memory.context_columns;
     const size_t at = (first + r) * head.stride;
-    for (size_t c = 0; c < head.head_size; ++c) {
-      const float y = static_cast<float>(sums[c]) * scale;
-      if (result.codes != nullptr) {
-        result.codes[at + c] = quantize(y, inv_scale);
-      } else {
-        result.y[at + c] = y;
-      }
-    }
+    float* y = result.y != nullptr ? result.y + at : memory.context;
+    for (size_t c = 0; c < head.head_size; ++c) y[c] = static_cast<float>(sums[c]) * scale;
+    if (result.codes != nullptr) quantize_all(y, head.head_size, result.code_scale, result.codes + at);
   }
 }
 
@@ -106,7 +103,6 @@ void attention(const AttentionHead& head, const int8_t* query, const int8_t* key
                float probabilities_scale, float context_scale, const AttentionResult& result) {
   const HeadMemory memory(head);
   const size_t tokens = head.tokens, row_width = 2 * memory.token_pairs;
-  const float inv_scale = 1.0f / probabilities_scale;
   transposed_pairs(key, tokens, head.head_size, head.stride, memory.key);
   interleaved_pairs(value, tokens, head.head_size, head.stride, memory.value);
   for (size_t first = 0; first < tokens; first += kQueryRows) {
@@ -114,9 +110,8 @@ void attention(const AttentionHead& head, const int8_t* query, const int8_t* key
     score_rows(head, memory, query, first, count, [&](size_t r, const int32_t* sums) {
       for (size_t t = 0; t < tokens; ++t) memory.scores[t] = static_cast<float>(sums[t]) * head.scale;
       softmax_row(memory.scores, tokens, memory.tree, memory.probabilities);
-      int16_t* codes = memory.rows + r * row_width;  // the query's pairs are no longer needed
-      for (size_t t = 0; t < tokens; ++t) codes[t] = quantize(memory.probabilities[t], inv_scale);
-      if (row_width > tokens) codes[tokens] = 0;
+      quantize_all(memory.probabilities, tokens, probabilities_scale, memory.codes);
+      row_pairs(memory.codes, 1, tokens, tokens, memory.rows + r * row_width);  // the query's are no longer needed
     });
     context_rows(head, memory, first, count, context_scale, result);
   }

@@ -45,6 +45,7 @@ void run(const char* name, const char* isa, int64_t heads, const TiQatTensor* in
     request.inputs[i] = operand_of(inputs[i]);
     check_operand(*spec, i, request.inputs[i]);
   }
+  check_packed_inputs(*spec, request);
   Output results[kMaxOutputs];
   spec->prepare(request, results);
   const bool only_describe = outputs[0].data == nullptr;

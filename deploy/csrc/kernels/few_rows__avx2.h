@@ -1,22 +1,25 @@
 // The product for at most 8 rows on AVX2: codes are unpacked in registers and used at once. vpmaddubsw multiplies the
 // unsigned code + 1 with x; the surplus, the row's sum of x, is subtracted at the end. A pair sums to at most
-// 2 * 2 * 128 = 512 in magnitude, so the kFlushBlocks * 16 pairs of a 16-bit lane do not overflow.
+// 2 * 2 * 128 = 512 in magnitude, so the 4 * kFlushWords pairs of a 16-bit lane do not overflow.
 #pragma once
 
-#include "kernels/code_columns__avx2.h"
+#include <immintrin.h>
+
+#include "kernels/gemm_panels.h"
 #include "kernels/scratch.h"
 
 namespace ti_qat {
 namespace {
 
 constexpr size_t kFewRows = 8;
-constexpr size_t kFlushBlocks = 3;  // 3 * 16 * 512 < 2^15
+constexpr size_t kLanes = 8;        // channels in a vector
+constexpr size_t kFlushWords = 12;  // 12 * 4 * 512 < 2^15
 
 // x as 32-bit groups: of every 16 values of a row, group j holds the values j, j + 4, j + 8 and j + 12. These meet the
 // field j of the four bytes of a 32-bit lane, which two instructions isolate.
-// dst (ceil(k / 64) * 16, kFewRows), then the row sums (kFewRows)
+// dst (ceil(k / 16) * 4, kFewRows), then the row sums (kFewRows)
 inline void group_rows(const TernaryGemm& gemm, int32_t* dst) {
-  const size_t groups = ceil_div(gemm.k, kBlockCodes) * kBlockBytes;
+  const size_t groups = ceil_div(gemm.k, kWordCodes) * 4;
   std::memset(dst, 0, (groups + 1) * kFewRows * sizeof(int32_t));
   int8_t* bytes = reinterpret_cast<int8_t*>(dst);
   for (size_t r = 0; r < gemm.m; ++r) {
@@ -32,34 +35,31 @@ inline void group_rows(const TernaryGemm& gemm, int32_t* dst) {
 }
 
 inline size_t group_rows_bytes(size_t k) {
-  return (ceil_div(k, kBlockCodes) * kBlockBytes + 1) * kFewRows * sizeof(int32_t);
+  return (ceil_div(k, kWordCodes) * 4 + 1) * kFewRows * sizeof(int32_t);
 }
 
 // sums (kRows, kPanelChannels) at 8 channels of a panel
 template <size_t kRows>
 inline void multiply_lanes(const TernaryGemm& gemm, const Panel& panel, size_t channel, const int32_t* x,
                            int32_t* sums) {
-  const size_t row_bytes = ceil_div(gemm.k, 4), blocks = ceil_div(row_bytes, kBlockBytes);
+  const size_t words = ceil_div(gemm.k, kWordCodes);
   const __m256i ones = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(3);
   __m256i total[kRows];
   for (size_t r = 0; r < kRows; ++r) total[r] = _mm256_setzero_si256();
-  for (size_t begin = 0; begin < blocks; begin += kFlushBlocks) {
-    const size_t end = begin + kFlushBlocks < blocks ? begin + kFlushBlocks : blocks;
+  for (size_t begin = 0; begin < words; begin += kFlushWords) {
+    const size_t end = begin + kFlushWords < words ? begin + kFlushWords : words;
     __m256i pairs[kRows];
     for (size_t r = 0; r < kRows; ++r) pairs[r] = _mm256_setzero_si256();
-    for (size_t block = begin; block < end; ++block) {
-      __m256i columns[4];
-      load_block(panel, row_bytes, channel, block * kBlockBytes, columns);
-      for (size_t word = 0; word < 4; ++word) {
-        __m256i fields = columns[word];
+    for (size_t word = begin; word < end; ++word) {
+      const uint8_t* from = panel.words + word * kPanelWordBytes + channel * kWordBytes;
+      __m256i fields = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
 #pragma GCC unroll 4
-        for (size_t j = 0; j < 4; ++j, x += kFewRows) {
-          const __m256i w = _mm256_and_si256(fields, mask);
-          fields = _mm256_srli_epi32(fields, 2);
+      for (size_t j = 0; j < 4; ++j, x += kFewRows) {
+        const __m256i w = _mm256_and_si256(fields, mask);
+        fields = _mm256_srli_epi32(fields, 2);
 #pragma GCC unroll 8
-          for (size_t r = 0; r < kRows; ++r) {
-            pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(w, _mm256_set1_epi32(x[r])));
-          }
+        for (size_t r = 0; r < kRows; ++r) {
+          pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(w, _mm256_set1_epi32(x[r])));
         }
       }
     }

@@ -4,15 +4,11 @@
 
 #include "kernels/kernels.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize_kernels.h"
 #include "kernels/scratch.h"
 
 namespace ti_qat {
 namespace {
-
-void quantize_all(const float* x, size_t count, float scale, int8_t* codes) {
-  const float inv_scale = 1.0f / scale;
-  for (size_t i = 0; i < count; ++i) codes[i] = quantize(x[i], inv_scale);
-}
 
 // Largest value(i) for i in [0, count), at least `floor`; lanes let the compiler use vector maxima.
 template <typename Value>

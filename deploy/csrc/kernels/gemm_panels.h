@@ -6,11 +6,10 @@
 
 #include "kernels/kernels.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize_kernels.h"
 
 namespace ti_qat {
 namespace {
-
-constexpr size_t kPanelChannels = 32;
 
 inline size_t ceil_div(size_t a, size_t b) {
   return (a + b - 1) / b;
@@ -20,7 +19,10 @@ inline size_t ceil_div(size_t a, size_t b) {
 struct Panel {
   const TernaryPart* part;
   size_t channel, channels;
+  const uint8_t* words;  // (ceil(k / 16), kPanelChannels, kWordBytes)
 };
+
+constexpr size_t kPanelWordBytes = kPanelChannels * kWordBytes;  // of 16 codes of every channel
 
 inline size_t panel_count(const TernaryGemm& gemm) {
   size_t count = 0;
@@ -32,7 +34,8 @@ inline Panel panel_at(const TernaryGemm& gemm, size_t index) {
   size_t p = 0;
   for (; index >= ceil_div(gemm.parts[p].n, kPanelChannels); ++p) index -= ceil_div(gemm.parts[p].n, kPanelChannels);
   const size_t channel = index * kPanelChannels, left = gemm.parts[p].n - channel;
-  return {&gemm.parts[p], channel, left < kPanelChannels ? left : kPanelChannels};
+  const uint8_t* words = gemm.parts[p].w + index * ceil_div(gemm.k, kWordCodes) * kPanelWordBytes;
+  return {&gemm.parts[p], channel, left < kPanelChannels ? left : kPanelChannels, words};
 }
 
 // Scales and bias of one panel, padded so that whole vectors can be read.
@@ -50,6 +53,15 @@ inline PanelScales scales_of(const Panel& panel) {
   return scales;
 }
 
+template <typename Value>
+inline void copy_channels(const Value* from, size_t channels, Value* to) {
+  if (channels == kPanelChannels) {
+    std::memcpy(to, from, kPanelChannels * sizeof(Value));  // of constant size: a few vector moves
+  } else {
+    std::memcpy(to, from, channels * sizeof(Value));
+  }
+}
+
 // Stores the results of one row of one panel; sums (kPanelChannels), aligned to 64 bytes
 inline void finish_row(const TernaryGemm& gemm, const Panel& panel, const PanelScales& scales, size_t row,
                        const int32_t* __restrict sums) {
@@ -63,14 +75,10 @@ inline void finish_row(const TernaryGemm& gemm, const Panel& panel, const PanelS
   if (part.gelu) {
     for (size_t c = 0; c < kPanelChannels; ++c) y[c] = gelu(y[c]);
   }
-  if (part.codes == nullptr) {
-    std::memcpy(part.y + at, y, panel.channels * sizeof(float));
-    return;
-  }
-  const float inv_scale = 1.0f / part.code_scale;
+  if (part.codes == nullptr) return copy_channels(y, panel.channels, part.y + at);
   alignas(64) int8_t codes[kPanelChannels];
-  for (size_t c = 0; c < kPanelChannels; ++c) codes[c] = quantize(y[c], inv_scale);
-  std::memcpy(part.codes + at, codes, panel.channels);
+  quantize_all(y, kPanelChannels, part.code_scale, codes);
+  copy_channels(codes, panel.channels, part.codes + at);
 }
 
 }  // namespace

@@ -11,9 +11,7 @@
 namespace ti_qat {
 namespace {
 
-constexpr size_t kTileRows = 12;    // rows of x that are packed together
-constexpr size_t kWordCodes = 16;   // codes in the four packed bytes of a 32-bit lane
-constexpr size_t kBlockBytes = 16;  // packed bytes of a channel that are unpacked at once
+constexpr size_t kTileRows = 12;  // rows of x that are packed together
 constexpr size_t kTilesPerTask = 16;
 
 // Groups of four k in a row. k is padded to whole 32-bit lanes of packed bytes.
@@ -63,29 +61,6 @@ void prepare_tile(const TernaryGemm& gemm, const GemmPlan&, void* workspace, siz
     } else {
       for (size_t g = 0; g <= groups; ++g) dst[g * kTileRows + r] = 0;
     }
-  }
-}
-
-// dst (group_count, kPanelChannels), kChannels columns from `channel` on. `unpack(rows, stride, words, dst)` reads
-// kBlockBytes bytes of kChannels rows and writes 4 groups for each of `words` 32-bit lanes.
-template <size_t kChannels, typename Unpack>
-inline void unpack_vector(const Panel& panel, size_t k, size_t channel, uint32_t* dst, Unpack unpack) {
-  const size_t row_bytes = ceil_div(k, 4);
-  const size_t exist = channel < panel.channels ? panel.channels - channel : 0;
-  const uint8_t* rows = panel.part->w + (panel.channel + channel) * row_bytes;
-  dst += channel;
-  for (size_t byte = 0; byte < row_bytes; byte += kBlockBytes, dst += kBlockBytes * kPanelChannels) {
-    const size_t left = row_bytes - byte < kBlockBytes ? row_bytes - byte : kBlockBytes;
-    if (exist >= kChannels && left == kBlockBytes) {
-      unpack(rows + byte, row_bytes, size_t{4}, dst);
-      continue;
-    }
-    // Where a whole block would read past a row or past the last channel, a copy stands in.
-    uint8_t block[kChannels * kBlockBytes] = {};
-    for (size_t c = 0; c < kChannels && c < exist; ++c) {
-      std::memcpy(block + c * kBlockBytes, rows + c * row_bytes + byte, left);
-    }
-    unpack(block, kBlockBytes, ceil_div(left, 4), dst);
   }
 }
 

@@ -12,12 +12,19 @@
 
 namespace ti_qat {
 
+// Packed weights lie in panels of 32 output channels: (ceil(n / 32), ceil(k / 16), 32, 4) bytes, so that 16 codes of a
+// channel fill a 32-bit lane and a panel is read from front to back. A byte holds four codes, code + 1 in two bits
+// each, low bits first; channels and codes that do not exist are code 0.
+constexpr size_t kPanelChannels = 32;
+constexpr size_t kWordCodes = 16;
+constexpr size_t kWordBytes = 4;
+
 // The output channels of one weight, and what becomes of them:
 // y[m, n] = float32(sum_k x[m, k] * code(w[n, k])) * (x_scale[m] * w_scale[n]) + bias[n], then GELU if `gelu`,
 // then stored in `y`, or as int8 codes under the scale `code_scale` in `codes`; the other of the two is null.
 struct TernaryPart {
   size_t n;
-  const uint8_t* w;      // (n, ceil(k / 4)): code + 1 in two bits, low bits first
+  const uint8_t* w;      // panels
   const float* w_scale;  // (n) or, shared, (1)
   bool w_scale_shared;
   const float* bias;  // (n)
@@ -88,7 +95,7 @@ struct KernelTable {
                          float epsilon, float* y);
   void (*gelu)(const float* x, size_t count, float* y);
   void (*tanh)(const float* x, size_t count, float* y);
-  // out (width) = (code * scale + type) + position, of one token; w (ceil(width / 4)) as in TernaryPart
+  // out (width) = (code * scale + type) + position, of one token; w (ceil(width / 4)): bytes of four codes
   void (*embed)(const uint8_t* w, float scale, const float* type, const float* position, size_t width, float* out);
   // out (labels) = weight (labels, width) . x (width) + bias
   void (*classify)(const float* x, const float* weight, const float* bias, size_t labels, size_t width, float* out);

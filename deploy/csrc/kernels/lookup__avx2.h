@@ -3,7 +3,9 @@
 // stands for four multiply-accumulates in each 16-bit lane, which no int8 multiplication of AVX2 reaches.
 #pragma once
 
-#include "kernels/code_columns__avx2.h"
+#include <immintrin.h>
+
+#include "kernels/gemm_panels.h"
 #include "kernels/scratch.h"
 
 namespace ti_qat {
@@ -28,21 +30,6 @@ inline __m256i table_rows(__m256i bytes) {
   const __m256i nibble = _mm256_set1_epi8(15);
   return _mm256_add_epi8(_mm256_shuffle_epi8(low, _mm256_and_si256(bytes, nibble)),
                          _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble)));
-}
-
-// dst (passes, panels * kPanelChannels, 4): the table rows of one panel, whose first channel is `dst` itself
-inline void index_panel(const Panel& panel, size_t k, size_t channels, uint8_t* dst) {
-  const size_t row_bytes = ceil_div(k, 4), passes = pass_count(k);
-  for (size_t byte = 0; byte < row_bytes; byte += kBlockBytes) {
-    for (size_t channel = 0; channel < kPanelChannels; channel += kLanes) {
-      __m256i columns[4];
-      load_block(panel, row_bytes, channel, byte, columns);
-      for (size_t word = 0; word < 4 && byte / 4 + word < passes; ++word) {
-        uint8_t* to = dst + ((byte / 4 + word) * channels + channel) * 4;
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), table_rows(columns[word]));
-      }
-    }
-  }
 }
 
 // dst (16, kTileRows) int16 at one half of the lanes: rows (16, stride), of which 16 bytes can be read, transposed
@@ -110,14 +97,20 @@ inline void build_table(const int16_t* x, int16_t* table) {
   }
 }
 
-// sums (channels, 16 * kVectors) int16 +=, or = if `first`, the rows of kTableGroups tables; indices (channels, 4)
+// sums (kPanelChannels, 16 * kVectors) int16 +=, or = if `first`, the rows of kTableGroups tables that one word of each
+// channel names; words (kPanelChannels, kWordBytes)
 template <size_t kVectors, bool first>
-inline void add_table_rows(const int16_t* tables, const uint8_t* indices, size_t channels, int16_t* sums) {
+inline void add_table_rows(const int16_t* tables, const uint8_t* words, int16_t* sums) {
   constexpr size_t kRowBytes = 32 * kVectors, kTableBytes = kTableRows * kRowBytes;
+  alignas(32) uint8_t indices[kPanelWordBytes];
+  for (size_t i = 0; i < kPanelWordBytes; i += 32) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + i));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(indices + i), table_rows(bytes));
+  }
   const char* table = reinterpret_cast<const char*>(tables);
-  for (size_t n = 0; n < channels; ++n, indices += 4, sums += 16 * kVectors) {
+  for (size_t c = 0; c < kPanelChannels; ++c, sums += 16 * kVectors) {
     uint32_t word;
-    std::memcpy(&word, indices, sizeof word);
+    std::memcpy(&word, indices + c * kWordBytes, sizeof word);
     const auto row = [table](size_t group, size_t index) {
       return reinterpret_cast<const __m256i*>(table + group * kTableBytes + index * kRowBytes);
     };
@@ -128,6 +121,20 @@ inline void add_table_rows(const int16_t* tables, const uint8_t* indices, size_t
       const __m256i four = _mm256_add_epi16(_mm256_add_epi16(r0[v], r1[v]), _mm256_add_epi16(r2[v], r3[v]));
       sum[v] = first ? four : _mm256_add_epi16(sum[v], four);
     }
+  }
+}
+
+// One pass over the panels [begin, end): sums (channels, 16 * kVectors)
+template <size_t kVectors, bool first>
+inline void add_pass(const TernaryGemm& gemm, size_t begin, size_t end, size_t pass, const int16_t* tables,
+                     int16_t* sums) {
+  constexpr size_t kAhead =
+      4;  // passes; a panel's words for the next passes follow each other, so far from the next panel's
+  for (size_t index = begin; index < end; ++index, sums += kPanelChannels * 16 * kVectors) {
+    const uint8_t* words = panel_at(gemm, index).words + pass * kPanelWordBytes;
+    _mm_prefetch(reinterpret_cast<const char*>(words + kAhead * kPanelWordBytes), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(words + kAhead * kPanelWordBytes + 64), _MM_HINT_T0);
+    add_table_rows<kVectors, first>(tables, words, sums);
   }
 }
 
@@ -180,27 +187,24 @@ inline void finish_tile(const TernaryGemm& gemm, size_t begin, size_t end, size_
   }
 }
 
-// The panels [begin, end) of one tile: x (16 * passes, kTileRows), indices (passes, channels, 4) of all panels
+// The panels [begin, end) of one tile; x (16 * passes, kTileRows)
 template <size_t kVectors>
-inline void multiply_tile(const TernaryGemm& gemm, size_t tile, size_t begin, size_t end, const int16_t* x,
-                          const uint8_t* indices) {
+inline void multiply_tile(const TernaryGemm& gemm, size_t tile, size_t begin, size_t end, const int16_t* x) {
   constexpr size_t kWidth = 16 * kVectors;
   const size_t passes = pass_count(gemm.k), channels = (end - begin) * kPanelChannels;
-  const size_t all_channels = panel_count(gemm) * kPanelChannels;
   const Scratch wide(channels * kWidth * sizeof(int32_t)), narrow(channels * kWidth * sizeof(int16_t));
   const Scratch tables(kTableGroups * kTableRows * kWidth * sizeof(int16_t));
   int32_t* sums = static_cast<int32_t*>(wide.data());
   int16_t* narrow_sums = static_cast<int16_t*>(narrow.data());
   int16_t* table = static_cast<int16_t*>(tables.data());
-  indices += begin * kPanelChannels * 4;
-  for (size_t pass = 0; pass < passes; ++pass, indices += all_channels * 4) {
+  for (size_t pass = 0; pass < passes; ++pass) {
     for (size_t g = 0; g < kTableGroups; ++g) {
       build_table<kVectors>(x + (pass * kTableGroups + g) * 4 * kTileRows, table + g * kTableRows * kWidth);
     }
     if (pass % kWidenPasses == 0) {
-      add_table_rows<kVectors, true>(table, indices, channels, narrow_sums);
+      add_pass<kVectors, true>(gemm, begin, end, pass, table, narrow_sums);
     } else {
-      add_table_rows<kVectors, false>(table, indices, channels, narrow_sums);
+      add_pass<kVectors, false>(gemm, begin, end, pass, table, narrow_sums);
     }
     if (pass % kWidenPasses == kWidenPasses - 1 || pass + 1 == passes) {
       widen_sums(narrow_sums, channels * kWidth, pass < kWidenPasses, sums);

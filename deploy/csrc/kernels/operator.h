@@ -23,7 +23,7 @@ class OperatorError : public std::runtime_error {
 };
 
 constexpr size_t kMaxRank = 8;
-constexpr size_t kMaxInputs = 6;
+constexpr size_t kMaxInputs = 23;
 constexpr size_t kMaxOutputs = 2;
 
 struct Shape {
@@ -52,8 +52,8 @@ struct Operand {
 
 struct Request {
   Operand inputs[kMaxInputs];
-  int64_t heads = 0;            // attribute of the attention operators
-  bool packed_checked = false;  // the packed weight is a constant that was checked before
+  int64_t heads = 0;                     // attribute of the attention operators
+  bool packed_checked[kMaxInputs] = {};  // the packed codes are a constant that was checked before
 };
 
 struct Output {
@@ -61,8 +61,7 @@ struct Output {
   void* data = nullptr;
 };
 
-constexpr size_t kNone = SIZE_MAX;
-
+// An input of type kUint8 holds packed ternary codes.
 struct OperatorSpec {
   const char* name;
   size_t input_count;
@@ -71,14 +70,13 @@ struct OperatorSpec {
   size_t output_count;
   ElementType output_types[kMaxOutputs];
   bool has_heads;
-  size_t packed_input;  // index of the input that holds packed ternary codes, or kNone
   // Checks shapes and values and gives the shapes of the outputs. Throws OperatorError.
   void (*prepare)(const Request& request, Output* outputs);
   // Computes the outputs; prepare() has passed.
   void (*run)(const Request& request, Output* outputs, const KernelTable& kernels, const Parallel& parallel);
 };
 
-constexpr size_t kOperatorCount = 11;
+constexpr size_t kOperatorCount = 16;
 extern const OperatorSpec kOperators[kOperatorCount];
 
 // The row named `name`, or null.
@@ -89,5 +87,8 @@ void check_operand(const OperatorSpec& spec, size_t index, const Operand& operan
 
 // Throws OperatorError if a two-bit field of the packed codes holds 3.
 void check_packed_fields(const Operand& packed);
+
+// check_packed_fields for every input that holds packed codes and was not checked before.
+void check_packed_inputs(const OperatorSpec& spec, const Request& request);
 
 }  // namespace ti_qat

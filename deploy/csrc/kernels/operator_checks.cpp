@@ -36,6 +36,19 @@ void expect_packed_width(const char* what, const Shape& packed, int64_t codes_pe
          "shape " + packed.text());
 }
 
+void expect_panels(const char* what, const Shape& weight, int64_t n, int64_t k) {
+  constexpr int64_t kChannels = kPanelChannels, kCodes = kWordCodes;
+  Shape expected;
+  expected.rank = 4;
+  expected.dims[0] = (n + kChannels - 1) / kChannels;
+  expected.dims[1] = (k + kCodes - 1) / kCodes;
+  expected.dims[2] = kChannels;
+  expected.dims[3] = kWordBytes;
+  if (weight == expected) return;
+  refuse(what, "shape " + expected.text() + " for " + std::to_string(n) + " x " + std::to_string(k) + " codes",
+         weight.text());
+}
+
 void expect_ints_in(const char* what, const Operand& values, int64_t low, int64_t high) {
   const int64_t count = values.shape.elements();
   for (int64_t i = 0; i < count; ++i) {

@@ -14,15 +14,6 @@ enum ScoresInput { kQuery, kQueryScale, kKey, kKeyScale };
 enum ContextInput { kProbabilities, kProbabilitiesScale, kValue, kValueScale };
 enum SoftmaxInput { kX, kLengths };
 
-// Width of a head of a (batch, tokens, hidden) tensor.
-int64_t check_heads(const char* what, const Shape& shape, int64_t heads) {
-  expect_rank(what, shape, 3);
-  if (heads < 1 || shape.back() % heads != 0) {
-    refuse(what, "a last dimension that is a multiple of heads = " + std::to_string(heads), shape.text());
-  }
-  return shape.back() / heads;
-}
-
 AttentionHead head_of(const Shape& shape, int64_t heads, float scale) {
   AttentionHead head = {};
   head.tokens = static_cast<size_t>(shape.dims[1]);
@@ -53,10 +44,23 @@ void for_each_head(const Shape& shape, const AttentionHead& head, const Parallel
 
 }  // namespace
 
+void expect_heads(const char* what, const Shape& shape, int64_t heads) {
+  expect_rank(what, shape, 3);
+  if (heads < 1 || shape.back() % heads != 0) {
+    refuse(what, "a last dimension that is a multiple of heads = " + std::to_string(heads), shape.text());
+  }
+  if (shape.back() / heads > kMaxProductK) refuse(what, "a head of fewer than 2^17 elements", shape.text());
+  if (shape.dims[1] > kMaxProductK) refuse(what, "fewer than 2^17 tokens", shape.text());
+}
+
+float scores_scale_of(float query_scale, float key_scale, size_t head_size) {
+  const float head_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_size)));
+  return (query_scale * key_scale) * head_scale;
+}
+
 void prepare_attention_scores(const Request& request, Output* outputs) {
   const Shape& query = request.inputs[kQuery].shape;
-  const int64_t head_size = check_heads("query", query, request.heads);
-  if (head_size > kMaxProductK) refuse("query", "a head of fewer than 2^17 elements", query.text());
+  expect_heads("query", query, request.heads);
   expect_shape("key", request.inputs[kKey].shape, query);
   expect_shared_scale("query_scale", request.inputs[kQueryScale]);
   expect_shared_scale("key_scale", request.inputs[kKeyScale]);
@@ -67,9 +71,8 @@ void run_attention_scores(const Request& request, Output* outputs, const KernelT
                           const Parallel& parallel) {
   const Operand* in = request.inputs;
   const Shape& shape = in[kQuery].shape;
-  // numerics.attention_scale: rounded once from binary64
-  const float head_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.back() / request.heads)));
-  const float scale = (in[kQueryScale].floats()[0] * in[kKeyScale].floats()[0]) * head_scale;
+  const size_t head_size = static_cast<size_t>(shape.back() / request.heads);
+  const float scale = scores_scale_of(in[kQueryScale].floats()[0], in[kKeyScale].floats()[0], head_size);
   const AttentionHead head = head_of(shape, request.heads, scale);
   float* out = static_cast<float*>(outputs[0].data);
   for_each_head(shape, head, parallel, [&](size_t at, size_t square) {
@@ -100,8 +103,7 @@ void run_softmax(const Request& request, Output* outputs, const KernelTable& ker
 
 void prepare_attention_context(const Request& request, Output* outputs) {
   const Shape& value = request.inputs[kValue].shape;
-  check_heads("value", value, request.heads);
-  if (value.dims[1] > kMaxProductK) refuse("value", "fewer than 2^17 tokens", value.text());
+  expect_heads("value", value, request.heads);
   expect_shape("probabilities", request.inputs[kProbabilities].shape, square_of(value, request.heads));
   expect_shared_scale("probabilities_scale", request.inputs[kProbabilitiesScale]);
   expect_shared_scale("value_scale", request.inputs[kValueScale]);

@@ -13,23 +13,23 @@ enum LinearInput { kCodes, kScale, kWeight, kWeightScale, kBias };
 enum EmbeddingInput { kInputIds, kTypeIds, kWord, kWordScale, kPosition, kTokenType };
 enum ClassifierInput { kX, kClassWeight, kClassBias };
 
-void check_packed(const Request& request, const Operand& packed) {
-  if (!request.packed_checked) check_packed_fields(packed);
-}
-
 }  // namespace
+
+void expect_linear_width(const char* what, const Shape& x) {
+  if (x.back() > kMaxTernaryK) refuse(what, "at most 2^22 features", x.text());
+}
 
 void prepare_ternary_linear(const Request& request, Output* outputs) {
   const Shape& codes = request.inputs[kCodes].shape;
   const Operand& weight = request.inputs[kWeight];
-  if (codes.back() > kMaxTernaryK) refuse("codes", "at most 2^22 features", codes.text());
-  expect_packed_width("weight", weight.shape, codes.back());
-  const int64_t n = weight.shape.dims[0];
+  expect_linear_width("codes", codes);
+  const Shape& bias = request.inputs[kBias].shape;
+  expect_rank("bias", bias, 1);
+  const int64_t n = bias.back();
+  expect_panels("weight", weight.shape, n, codes.back());
   const Shape& scale = request.inputs[kScale].shape;
   if (!(scale == vector_of(1))) expect_shape("scale", scale, codes.with_back(1));
   expect_one_or("weight_scale", request.inputs[kWeightScale].shape, n);
-  expect_shape("bias", request.inputs[kBias].shape, vector_of(n));
-  check_packed(request, weight);
   outputs[0].shape = codes.with_back(n);
 }
 
@@ -43,7 +43,7 @@ void run_ternary_linear(const Request& request, Output* outputs, const KernelTab
   gemm.x_scale_shared = in[kScale].shape.elements() == 1;
   gemm.part_count = 1;
   TernaryPart& part = gemm.parts[0];
-  part.n = static_cast<size_t>(in[kWeight].shape.dims[0]);
+  part.n = static_cast<size_t>(in[kBias].shape.back());
   part.w = in[kWeight].packed();
   part.w_scale = in[kWeightScale].floats();
   part.w_scale_shared = in[kWeightScale].shape.elements() == 1;
@@ -70,31 +70,31 @@ void prepare_ternary_embedding(const Request& request, Output* outputs) {
   }
   expect_ints_in("input_ids", in[kInputIds], 0, in[kWord].shape.dims[0] - 1);
   expect_ints_in("token_type_ids", in[kTypeIds], 0, in[kTokenType].shape.dims[0] - 1);
-  check_packed(request, in[kWord]);
   Shape out = in[kInputIds].shape;
   out.rank = 3;
   out.dims[2] = hidden;
   outputs[0].shape = out;
 }
 
-void run_ternary_embedding(const Request& request, Output* outputs, const KernelTable& kernels,
-                           const Parallel& parallel) {
+void embed_token(const Request& request, size_t index, const KernelTable& kernels, float* out) {
   const Operand* in = request.inputs;
   const size_t tokens = static_cast<size_t>(in[kInputIds].shape.back());
-  const size_t total = static_cast<size_t>(in[kInputIds].shape.elements());
   const size_t hidden = static_cast<size_t>(in[kPosition].shape.back());
-  const size_t row_bytes = static_cast<size_t>(in[kWord].shape.back());
+  const size_t id = static_cast<size_t>(in[kInputIds].ints()[index]);
+  const size_t type = static_cast<size_t>(in[kTypeIds].ints()[index]);
   const bool shared = in[kWordScale].shape.elements() == 1;
+  kernels.embed(in[kWord].packed() + id * static_cast<size_t>(in[kWord].shape.back()),
+                in[kWordScale].floats()[shared ? 0 : id], in[kTokenType].floats() + type * hidden,
+                in[kPosition].floats() + (index % tokens) * hidden, hidden, out);
+}
+
+void run_ternary_embedding(const Request& request, Output* outputs, const KernelTable& kernels,
+                           const Parallel& parallel) {
+  const size_t hidden = static_cast<size_t>(outputs[0].shape.back());
   float* out = static_cast<float*>(outputs[0].data);
   constexpr size_t kTokensPerTask = 32;
-  parallel.for_ranges(total, kTokensPerTask, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const size_t id = static_cast<size_t>(in[kInputIds].ints()[i]);
-      const size_t type = static_cast<size_t>(in[kTypeIds].ints()[i]);
-      kernels.embed(in[kWord].packed() + id * row_bytes, in[kWordScale].floats()[shared ? 0 : id],
-                    in[kTokenType].floats() + type * hidden, in[kPosition].floats() + (i % tokens) * hidden, hidden,
-                    out + i * hidden);
-    }
+  parallel.for_ranges(static_cast<size_t>(outputs[0].shape.rows()), kTokensPerTask, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) embed_token(request, i, kernels, out + i * hidden);
   });
 }
 

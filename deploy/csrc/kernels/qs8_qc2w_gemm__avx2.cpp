@@ -6,16 +6,9 @@
 namespace ti_qat {
 namespace {
 
-constexpr size_t kPanelsPerIndexTask = 8;
-
-// Where the parts of a look-up's workspace lie: the tiles of x, then the table rows of the weights.
+// A tile of x in the workspace of a look-up.
 size_t tile_elements(size_t k) {
   return pass_count(k) * kWordCodes * kTileRows;
-}
-
-uint8_t* indices_in(const TernaryGemm& gemm, void* workspace) {
-  const size_t tiles = ceil_div(gemm.m, kTileRows);
-  return reinterpret_cast<uint8_t*>(static_cast<int16_t*>(workspace) + tiles * tile_elements(gemm.k));
 }
 
 // Into how many shares the channels of a tile are cut. Every share builds the tile's tables again, so there are only as
@@ -40,7 +33,7 @@ GemmPlan plan(const TernaryGemm& gemm, size_t threads) {
   const size_t tiles = ceil_div(gemm.m, kTileRows);
   plan.workspace_bytes =
       tiles * tile_elements(gemm.k) * sizeof(int16_t) + pass_count(gemm.k) * panels * kPanelChannels * 4;
-  plan.prepare_tasks = tiles + ceil_div(panels, kPanelsPerIndexTask);
+  plan.prepare_tasks = tiles;
   plan.panels_per_task = ceil_div(panels, shares_of_tile(tiles, threads));
   plan.multiply_tasks = tiles * ceil_div(panels, plan.panels_per_task);
   return plan;
@@ -48,15 +41,7 @@ GemmPlan plan(const TernaryGemm& gemm, size_t threads) {
 
 void prepare(const TernaryGemm& gemm, const GemmPlan&, void* workspace, size_t task) {
   if (gemm.m <= kFewRows) return group_rows(gemm, static_cast<int32_t*>(workspace));
-  const size_t tiles = ceil_div(gemm.m, kTileRows), panels = panel_count(gemm);
-  if (task < tiles) {
-    return transpose_tile(gemm, task, static_cast<int16_t*>(workspace) + task * tile_elements(gemm.k));
-  }
-  uint8_t* indices = indices_in(gemm, workspace);
-  const size_t begin = (task - tiles) * kPanelsPerIndexTask;
-  for (size_t index = begin; index < panels && index < begin + kPanelsPerIndexTask; ++index) {
-    index_panel(panel_at(gemm, index), gemm.k, panels * kPanelChannels, indices + index * kPanelChannels * 4);
-  }
+  transpose_tile(gemm, task, static_cast<int16_t*>(workspace) + task * tile_elements(gemm.k));
 }
 
 void multiply(const TernaryGemm& gemm, const GemmPlan& plan, const void* workspace, size_t task) {
@@ -69,9 +54,8 @@ void multiply(const TernaryGemm& gemm, const GemmPlan& plan, const void* workspa
   }
   const size_t tile = task / shares;
   const int16_t* x = static_cast<const int16_t*>(workspace) + tile * tile_elements(gemm.k);
-  const uint8_t* indices = indices_in(gemm, const_cast<void*>(workspace));
   const auto multiply_one = gemm.m - tile * kTileRows <= kTileRows / 2 ? multiply_tile<1> : multiply_tile<2>;
-  multiply_one(gemm, tile, begin, end, x, indices);
+  multiply_one(gemm, tile, begin, end, x);
 }
 
 }  // namespace

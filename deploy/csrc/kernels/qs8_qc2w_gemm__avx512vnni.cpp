@@ -11,28 +11,15 @@ namespace {
 constexpr size_t kVectors = 2;  // 16-channel vectors of a panel
 constexpr size_t kLanes = 16;
 
-// 16 bytes each of rows 0, 4, 8 and 12
-inline __m512i load_rows(const uint8_t* rows, size_t stride) {
-  const auto load = [rows, stride](size_t r) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + r * stride));
-  };
-  const __m512i low = _mm512_inserti32x4(_mm512_castsi128_si512(load(0)), load(4), 1);
-  return _mm512_inserti32x4(_mm512_inserti32x4(low, load(8), 2), load(12), 3);
-}
-
-// dst (4 * words, kPanelChannels), 16 columns: the codes of 16 rows, of which 16 bytes can be read
-inline void unpack_block(const uint8_t* rows, size_t stride, size_t words, uint32_t* dst) {
-  const __m512i a = load_rows(rows, stride), b = load_rows(rows + stride, stride);
-  const __m512i c = load_rows(rows + 2 * stride, stride), d = load_rows(rows + 3 * stride, stride);
-  const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
-  const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
-  // column j: bytes 4 j to 4 j + 3 of all 16 rows, in order
-  const __m512i columns[4] = {_mm512_unpacklo_epi64(ab_low, cd_low), _mm512_unpackhi_epi64(ab_low, cd_low),
-                              _mm512_unpacklo_epi64(ab_high, cd_high), _mm512_unpackhi_epi64(ab_high, cd_high)};
+// dst (group_count, kPanelChannels): the codes of a panel, each plus one
+inline void unpack_panel(const Panel& panel, size_t k, uint32_t* dst) {
   const __m512i mask = _mm512_set1_epi32(0x03030303);
-  for (size_t word = 0; word < words; ++word) {
+  const uint8_t* from = panel.words;
+  for (size_t word = 0; word * kWordCodes < k; ++word, from += kPanelWordBytes) {
+    const __m512i fields[kVectors] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + kPanelWordBytes / 2)};
     for (unsigned j = 0; j < 4; ++j, dst += kPanelChannels) {
-      _mm512_store_si512(dst, _mm512_and_si512(_mm512_srli_epi32(columns[word], 2 * j), mask));
+      _mm512_store_si512(dst, _mm512_and_si512(_mm512_srli_epi32(fields[0], 2 * j), mask));
+      _mm512_store_si512(dst + kLanes, _mm512_and_si512(_mm512_srli_epi32(fields[1], 2 * j), mask));
     }
   }
 }
@@ -65,11 +52,9 @@ void multiply(const TernaryGemm& gemm, const GemmPlan&, const void* workspace, s
   const TileRange range = tiles_of_task(gemm, task);
   const Panel panel = panel_at(gemm, range.panel);
   const PanelScales scales = scales_of(panel);
-  const Scratch scratch(ceil_div(groups, kBlockBytes) * kBlockBytes * kPanelChannels * sizeof(uint32_t));
+  const Scratch scratch(groups * kPanelChannels * sizeof(uint32_t));
   uint32_t* weights = static_cast<uint32_t*>(scratch.data());
-  for (size_t c = 0; c < kPanelChannels; c += kLanes) {
-    unpack_vector<kLanes>(panel, gemm.k, c, weights, unpack_block);
-  }
+  unpack_panel(panel, gemm.k, weights);
   alignas(64) int32_t sums[kTileRows * kPanelChannels];
   for (size_t tile = range.begin; tile < range.end; ++tile) {
     const int32_t* x =

@@ -40,14 +40,17 @@ struct ByteCodes {
 
 constexpr ByteCodes kByteCodes;
 
-// dst (kPanelChannels, padded_length(k)); channels that do not exist hold zeros
+// dst (kPanelChannels, padded_length(k)); the tail of a row meets zeros of x
 void unpack_panel(const Panel& panel, size_t k, int16_t* dst) {
-  const size_t row_bytes = ceil_div(k, 4), padded = padded_length(k);
+  const size_t words = ceil_div(k, kWordCodes), padded = padded_length(k);
   for (size_t c = 0; c < kPanelChannels; ++c, dst += padded) {
-    const size_t bytes = c < panel.channels ? row_bytes : 0;
-    const uint8_t* row = panel.part->w + (panel.channel + c) * row_bytes;
-    for (size_t b = 0; b < bytes; ++b) std::memcpy(dst + 4 * b, kByteCodes.codes[row[b]], sizeof kByteCodes.codes[0]);
-    for (size_t i = 4 * bytes; i < padded; ++i) dst[i] = 0;
+    for (size_t i = words * kWordCodes; i < padded; ++i) dst[i] = 0;
+    for (size_t word = 0; word < words; ++word) {
+      const uint8_t* bytes = panel.words + word * kPanelWordBytes + c * kWordBytes;
+      for (size_t b = 0; b < kWordBytes; ++b) {
+        std::memcpy(dst + word * kWordCodes + 4 * b, kByteCodes.codes[bytes[b]], sizeof kByteCodes.codes[0]);
+      }
+    }
   }
 }
 

@@ -1,13 +1,12 @@
 #include "ort/custom_op.h"
 
-#include <memory>
-
 namespace ti_qat {
 namespace {
 
 struct TernaryOp : OrtCustomOp {
   const OperatorSpec* spec;
   const KernelTable* kernels;
+  size_t threads;
 };
 
 // What a node keeps between calls.
@@ -15,22 +14,21 @@ struct Node {
   const OrtApi* api;
   const TernaryOp* op;
   int64_t heads;
-  bool packed_checked;
+  bool packed_checked[kMaxInputs];
 };
 
 const OperatorSpec& spec_of(const OrtCustomOp* op) {
   return *static_cast<const TernaryOp*>(op)->spec;
 }
 
-// Checks a packed weight that is a constant of the model once, when the node is made.
-bool check_constant(const OrtApi& api, const OrtKernelInfo* info, const OperatorSpec& spec) {
-  if (spec.packed_input == kNone) return true;
+// Checks packed codes that are a constant of the model once, when the node is made.
+bool check_constant(const OrtApi& api, const OrtKernelInfo* info, const OperatorSpec& spec, size_t index) {
   int is_constant = 0;
   const OrtValue* value = nullptr;
-  check(api.KernelInfoGetConstantInput_tensor(info, spec.packed_input, &is_constant, &value));
+  check(api.KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
   if (!is_constant) return false;
   const Operand packed = operand_of(api, value);
-  check_operand(spec, spec.packed_input, packed);
+  check_operand(spec, index, packed);
   check_packed_fields(packed);
   return true;
 }
@@ -42,7 +40,10 @@ OrtStatusPtr create_kernel(const OrtCustomOp* op, const OrtApi* api, const OrtKe
     node->op = static_cast<const TernaryOp*>(op);
     node->heads = 0;
     if (spec_of(op).has_heads) check(api->KernelInfoGetAttribute_int64(info, "heads", &node->heads));
-    node->packed_checked = check_constant(*api, info, spec_of(op));
+    const OperatorSpec& spec = spec_of(op);
+    for (size_t i = 0; i < spec.input_count; ++i) {
+      if (spec.input_types[i] == ElementType::kUint8) node->packed_checked[i] = check_constant(*api, info, spec, i);
+    }
     *kernel = node.release();
   });
 }
@@ -68,13 +69,14 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
     if (input_count != spec.input_count) throw OperatorError(std::string(spec.name) + ": wrong number of inputs");
     Request request;
     request.heads = node.heads;
-    request.packed_checked = node.packed_checked;
     for (size_t i = 0; i < input_count; ++i) {
       const OrtValue* value = nullptr;
       check(api.KernelContext_GetInput(context, i, &value));
       request.inputs[i] = operand_of(api, value);
       check_operand(spec, i, request.inputs[i]);
+      request.packed_checked[i] = node.packed_checked[i];
     }
+    check_packed_inputs(spec, request);
     Output outputs[kMaxOutputs];
     spec.prepare(request, outputs);
     for (size_t i = 0; i < spec.output_count; ++i) {
@@ -83,14 +85,15 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
       check(api.GetTensorMutableData(value, &outputs[i].data));
     }
     Pool pool{&api, context};
-    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool, 1));
+    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool, node.op->threads));
   });
 }
 
-TernaryOp make_op(const OperatorSpec& spec, Isa isa) {
+TernaryOp make_op(const OperatorSpec& spec, Isa isa, size_t threads) {
   TernaryOp op = {};
   op.spec = &spec;
   op.kernels = &kernels_of(isa);
+  op.threads = threads;
   op.version = kOrtApiVersion;
   op.GetName = [](const OrtCustomOp* self) { return spec_of(self).name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
@@ -111,21 +114,20 @@ TernaryOp make_op(const OperatorSpec& spec, Isa isa) {
   return op;
 }
 
-struct OpTable {
-  TernaryOp ops[kIsaCount][kOperatorCount];
-
-  OpTable() {
-    for (int isa = 0; isa < kIsaCount; ++isa) {
-      for (size_t i = 0; i < kOperatorCount; ++i) ops[isa][i] = make_op(kOperators[i], static_cast<Isa>(isa));
-    }
-  }
-};
-
 }  // namespace
 
-const OrtCustomOp* custom_op(Isa isa, size_t index) {
-  static const OpTable table;
-  return &table.ops[static_cast<int>(isa)][index];
+struct CustomOps::Table {
+  TernaryOp ops[kOperatorCount];
+};
+
+CustomOps::CustomOps(Isa isa, size_t threads) : table_(std::make_unique<Table>()) {
+  for (size_t i = 0; i < kOperatorCount; ++i) table_->ops[i] = make_op(kOperators[i], isa, threads);
+}
+
+CustomOps::~CustomOps() = default;
+
+const OrtCustomOp* CustomOps::at(size_t index) const {
+  return &table_->ops[index];
 }
 
 }  // namespace ti_qat

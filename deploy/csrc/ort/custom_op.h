@@ -1,6 +1,8 @@
 // The operator table as ONNX Runtime custom operators.
 #pragma once
 
+#include <memory>
+
 #include "kernels/isa.h"
 #include "ort/api.h"
 
@@ -8,7 +10,19 @@ namespace ti_qat {
 
 constexpr const char* kDomain = "ti_qat";
 
-// kOperatorCount custom operators that compute with the kernels of `isa`; they live as long as the process.
-const OrtCustomOp* custom_op(Isa isa, size_t index);
+// The operators with the kernels of `isa`, cut for `threads` threads. Sessions refer to them without owning them.
+class CustomOps {
+ public:
+  CustomOps(Isa isa, size_t threads);
+  ~CustomOps();
+  CustomOps(const CustomOps&) = delete;
+  CustomOps& operator=(const CustomOps&) = delete;
+
+  const OrtCustomOp* at(size_t index) const;
+
+ private:
+  struct Table;
+  std::unique_ptr<Table> table_;
+};
 
 }  // namespace ti_qat

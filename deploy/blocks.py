@@ -1,0 +1,126 @@
+"""Runs of the encoder's operations that one custom operator computes as a whole.
+
+A block's operator is nothing but its operations: the function body, the reference operator and the
+compiled one are all held to the list that `canonical_block` takes from the encoder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from onnx import NodeProto, helper
+
+from deploy.lowering import node_of
+from deploy.operators import DOMAIN, SCHEMAS
+from ti_qat.artifact.encoder import LENGTHS, Encoder, Operation, OpKind, build_encoder
+from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
+
+# The block that an operation belongs to, by its name, and the operator of such a block.
+_BLOCKS = (
+    (re.compile(r"(embedding)(\.norm)?"), "TernaryEmbeddingNorm"),
+    (re.compile(r"(layers\.\d+\.attention)\..*"), "TernaryAttention"),
+    (re.compile(r"(layers\.\d+\.feed_forward)\..*"), "TernaryFeedForward"),
+)
+_PER_TOKEN = "PerToken"
+RESULT = "y"
+HEADS = "heads"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Operations in order, and the operator that computes them; `inputs` and `output` name the encoder's tensors."""
+
+    name: str
+    operator: str
+    operations: tuple[Operation, ...]
+    inputs: tuple[str, ...]
+    output: str
+
+    def node(self) -> NodeProto:
+        """Return the node that computes the block."""
+        attributes: dict[str, Any] = {HEADS: self.heads} if SCHEMAS[self.operator].heads else {}
+        return helper.make_node(
+            self.operator, list(self.inputs), [self.output], name=self.name, domain=DOMAIN, **attributes
+        )
+
+    @property
+    def heads(self) -> int:
+        """Heads of an attention block."""
+        return next(op.attributes[HEADS] for op in self.operations if HEADS in op.attributes)
+
+
+def blocks(encoder: Encoder) -> list[Block | Operation]:
+    """Return the encoder's operations in order, those of a block taken together."""
+    found: list[Block | Operation] = []
+    for block, run in groupby(encoder.operations, _block_of):
+        operations = tuple(run)
+        found += [_make_block(*block, operations)] if block else operations
+    return found
+
+
+def lower(step: Block | Operation) -> NodeProto:
+    """Return the node of a block or of an operation."""
+    return step.node() if isinstance(step, Block) else node_of(step)
+
+
+@cache
+def canonical_block(operator: str) -> tuple[Operation, ...]:
+    """Return the operations of a block's operator, with the names of its schema for inputs and output.
+
+    Results in between keep the encoder's names. The result of the last operation holds values for
+    padding as well, and is not yet the operator's: see `valid_only` of the function bodies.
+    """
+    shape = EncoderShape(
+        family="bert", layers=1, hidden=1, heads=1, feed_forward=1, vocabulary=1, positions=1, token_types=1, labels=1
+    )
+    scaling = ActivationScaling.DYNAMIC_PER_TOKEN if operator.endswith(_PER_TOKEN) else ActivationScaling.STATIC
+    quantization = Quantization(
+        linear_weights=Granularity.PER_ROW, word_embedding=Granularity.PER_ROW, activations=scaling
+    )
+    steps = blocks(build_encoder(shape, quantization))
+    block = next(step for step in steps if isinstance(step, Block) and step.operator == operator)
+    names = dict(zip(block.inputs, SCHEMAS[operator].inputs, strict=True))
+    return tuple(_renamed(op, names) for op in block.operations)
+
+
+def is_block(operator: str) -> bool:
+    """Whether a custom operator computes a whole block."""
+    return any(operator.removesuffix(_PER_TOKEN) == name for _, name in _BLOCKS)
+
+
+def _block_of(op: Operation) -> tuple[str, str] | None:
+    for pattern, operator in _BLOCKS:
+        if match := pattern.fullmatch(op.name):
+            return match.group(1), operator
+    return None
+
+
+def _make_block(name: str, operator: str, operations: tuple[Operation, ...]) -> Block:
+    if any(op.kind is OpKind.QUANTIZE_PER_TOKEN for op in operations):
+        operator += _PER_TOKEN
+    by_role = {_role(name, tensor): tensor for tensor in (*_external(operations), LENGTHS)}
+    inputs = tuple(by_role[role] for role in SCHEMAS[operator].inputs)
+    return Block(name, operator, operations, inputs, operations[-1].outputs[0])
+
+
+def _external(operations: Sequence[Operation]) -> list[str]:
+    """Return the tensors that the operations read and do not make, in the order of first use."""
+    made = {output for op in operations for output in op.outputs}
+    return [name for name in dict.fromkeys(n for op in operations for n in op.inputs.values()) if name not in made]
+
+
+def _role(block: str, tensor: str) -> str:
+    """Return the schema's name of a tensor that a block reads: its own name, shortened, or `x`."""
+    if tensor.endswith(".output"):
+        return "x"
+    local = tensor.removeprefix(block + ".").removeprefix("layer_norm.").removeprefix("norm.")
+    return local.replace("_quantizer", "").replace("_codes", "").replace(".", "_")
+
+
+def _renamed(op: Operation, names: dict[str, str]) -> Operation:
+    return replace(op, inputs={role: names.get(name, name) for role, name in op.inputs.items()})

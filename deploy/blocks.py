@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import Any
 
 from onnx import NodeProto, helper
 
-from deploy.lowering import node_of
-from deploy.operators import DOMAIN, SCHEMAS
+from deploy.lowering import attributes_of, node_of
+from deploy.operators import DOMAIN, HEADS, SCHEMAS
 from ti_qat.artifact.encoder import LENGTHS, Encoder, Operation, OpKind, build_encoder
+from ti_qat.artifact.packing import TWO_BITS, Packing
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 
 # The block that an operation belongs to, by its name, and the operator of such a block.
@@ -28,7 +28,6 @@ _BLOCKS = (
 )
 _PER_TOKEN = "PerToken"
 RESULT = "y"
-HEADS = "heads"
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,17 @@ class Block:
     inputs: tuple[str, ...]
     output: str
 
-    def node(self) -> NodeProto:
-        """Return the node that computes the block."""
-        attributes: dict[str, Any] = {HEADS: self.heads} if SCHEMAS[self.operator].heads else {}
+    def node(self, packing: Packing) -> NodeProto:
+        """Return the node that computes the block on weights so packed."""
+        attributes = attributes_of(self.operator, packing, self.heads)
         return helper.make_node(
             self.operator, list(self.inputs), [self.output], name=self.name, domain=DOMAIN, **attributes
         )
 
     @property
     def heads(self) -> int:
-        """Heads of an attention block."""
-        return next(op.attributes[HEADS] for op in self.operations if HEADS in op.attributes)
+        """Heads of an attention block; 0 of any other."""
+        return next((op.attributes[HEADS] for op in self.operations if HEADS in op.attributes), 0)
 
 
 def blocks(encoder: Encoder) -> list[Block | Operation]:
@@ -63,9 +62,9 @@ def blocks(encoder: Encoder) -> list[Block | Operation]:
     return found
 
 
-def lower(step: Block | Operation) -> NodeProto:
-    """Return the node of a block or of an operation."""
-    return step.node() if isinstance(step, Block) else node_of(step)
+def lower(step: Block | Operation, packing: Packing = TWO_BITS) -> NodeProto:
+    """Return the node of a block or of an operation, on weights so packed."""
+    return step.node(packing) if isinstance(step, Block) else node_of(step, packing)
 
 
 @cache

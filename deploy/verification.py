@@ -113,7 +113,7 @@ def verify(
         for isa, count in itertools.product(chosen or (None,), threads)
     }
     codes = None if simulated is None else compare_codes(artifact, bundle, simulated, on_progress)
-    by_isa = [[logits[isa, count] for isa in chosen] for count in threads]
+    by_isa = [[logits[isa, count] for isa in chosen or (None,)] for count in threads]
     by_threads = [[logits[isa, count] for count in threads] for isa in chosen or (None,)]
     identical = (_same_over(by_isa), _same_over(by_threads))
     return _report(artifact, bundle, next(reversed(logits.values())), identical, codes, (chosen, tuple(threads)))

@@ -190,8 +190,9 @@ def _quantize_per_token(body: Body) -> None:
 
 def _unpack_digits(body: Body, packed: str, packing: Packing) -> str:
     """Return the digits code + 1 of packed bytes (rows..., bytes) as uint8 (rows..., all that they hold)."""
-    places = packing.places.astype(np.uint8)
-    digits = body("Mod", body("Div", body("Unsqueeze", packed, _ints(-1)), places), np.uint8(packing.base))
+    # A table instead of divisions, which early versions lack for bytes; Gather refuses a byte beyond it.
+    table = (np.arange(packing.legal_bytes)[:, None] // packing.places % packing.base).astype(np.uint8)
+    digits = body("Gather", table, body("Cast", packed, to=TensorProto.INT32), axis=0)
     rows = body("Shape", packed, end=-1)
     return body("Reshape", digits, body("Concat", rows, _ints(-1), axis=0))
 

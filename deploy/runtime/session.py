@@ -24,6 +24,8 @@ ISAS = ("scalar", "avx2", "avx512vnni")
 # Where a model that is given as bytes has its external data; known since this version.
 WEIGHTS_FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 FIRST_WITH_WEIGHTS_FOLDER = (1, 22)
+# MatMulNBits with bits=2 on a CPU.
+FIRST_WITH_TWO_BIT_PRODUCTS = (1, 24)
 
 # Name, element type and rank of what a bundle's model takes.
 MODEL_INPUTS = (
@@ -77,11 +79,16 @@ def session_options(
 def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None = None) -> ort.InferenceSession:
     """Open the bundle's model; see `session_options`.
 
-    Raises BundleError for a model that may not be opened (deploy/model_check.py), that ONNX Runtime
-    refuses, or whose files change while it is opened.
+    Raises RuntimeConfigurationError for a standard bundle on an ONNX Runtime without 2-bit products,
+    BundleError for a model that may not be opened (deploy/model_check.py), that ONNX Runtime refuses, or
+    whose files change while it is opened.
     """
     standard = bundle.manifest.is_standard
     options = session_options(threads=threads, isa=isa, standard=standard)
+    if standard and _version() < FIRST_WITH_TWO_BIT_PRODUCTS:
+        raise RuntimeConfigurationError(
+            f"{bundle.path}: a {STANDARD} bundle needs ONNX Runtime 1.24 or newer, found {ort.__version__}"
+        )
     if library_path() is None and not standard:
         warnings.warn("the compiled operators are not installed: same results, much slower", stacklevel=3)
     model, content = bundle.path / MODEL_FILE, bundle.read(MODEL_FILE)

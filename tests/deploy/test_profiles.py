@@ -107,6 +107,14 @@ def test_a_standard_bundle_loads_without_the_library_and_without_a_warning(
     assert not recwarn.list
 
 
+def test_a_standard_bundle_on_an_early_runtime_is_refused_in_plain_words(
+    packed: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "__version__", "1.22.1")
+    with pytest.raises(RuntimeConfigurationError, match=r"needs ONNX Runtime 1\.24 or newer, found 1\.22\.1"):
+        Classifier.load(packed[1] / "standard")
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_standard_bundle_has_the_oracles_logits_but_for_last_bits(
     packed: tuple[Artifact, Path], threads: int

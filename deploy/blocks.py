@@ -7,6 +7,7 @@ compiled one are all held to the list that `canonical_block` takes from the enco
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,6 +29,9 @@ _BLOCKS = (
 )
 _PER_TOKEN = "PerToken"
 RESULT = "y"
+# How many tokens of a sequence an attention block gives a result for, where that is not all of them.
+QUERIES = "queries"
+FIRST_TOKEN_ONLY = "first_token.count"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ class Block:
     operations: tuple[Operation, ...]
     inputs: tuple[str, ...]
     output: str
+
+    @property
+    def computed(self) -> str:
+        """The input that says of how many tokens of each sequence there is a result."""
+        return computed_role(self.operator)
+
+    def for_first_token(self) -> Block:
+        """Return the block that gives a result for the first token of a sequence alone."""
+        at = SCHEMAS[self.operator].inputs.index(self.computed)
+        return replace(self, inputs=(*self.inputs[:at], FIRST_TOKEN_ONLY, *self.inputs[at + 1 :]))
 
     def node(self, packing: Packing) -> NodeProto:
         """Return the node that computes the block on weights so packed."""
@@ -59,7 +73,34 @@ def blocks(encoder: Encoder) -> list[Block | Operation]:
     for block, run in groupby(encoder.operations, _block_of):
         operations = tuple(run)
         found += [_make_block(*block, operations)] if block else operations
-    return found
+    return _without_unread_tokens(found)
+
+
+def _without_unread_tokens(steps: Sequence[Block | Operation]) -> list[Block | Operation]:
+    """Let blocks compute the first token alone where nothing reads the others: the classifier reads no more.
+
+    Attention reads all tokens of its input, a feed-forward block only those that it computes.
+    """
+    readers = Counter(name for step in steps for name in (step.inputs if isinstance(step, Block) else _reads(step)))
+    first_only = {op.inputs["x"] for op in steps if isinstance(op, Operation) and op.kind is OpKind.FIRST_TOKEN}
+    found: list[Block | Operation] = []
+    for step in reversed(steps):
+        if isinstance(step, Block) and step.output in first_only and readers[step.output] == 1:
+            if step.computed == LENGTHS:
+                first_only.add(step.inputs[0])
+            found.append(step.for_first_token())
+        else:
+            found.append(step)
+    return found[::-1]
+
+
+def _reads(op: Operation) -> tuple[str, ...]:
+    return tuple(op.inputs.values())
+
+
+def computed_role(operator: str) -> str:
+    """Return the name of the input that says of how many tokens of each sequence an operator gives a result."""
+    return QUERIES if QUERIES in SCHEMAS[operator].inputs else LENGTHS
 
 
 def lower(step: Block | Operation, packing: Packing = TWO_BITS) -> NodeProto:
@@ -81,9 +122,11 @@ def canonical_block(operator: str) -> tuple[Operation, ...]:
     quantization = Quantization(
         linear_weights=Granularity.PER_ROW, word_embedding=Granularity.PER_ROW, activations=scaling
     )
-    steps = blocks(build_encoder(shape, quantization))
-    block = next(step for step in steps if isinstance(step, Block) and step.operator == operator)
-    names = dict(zip(block.inputs, SCHEMAS[operator].inputs, strict=True))
+    encoder = build_encoder(shape, quantization)
+    runs = ((block, tuple(run)) for block, run in groupby(encoder.operations, _block_of) if block)
+    block = next(made for made in (_make_block(*which, run) for which, run in runs) if made.operator == operator)
+    roles = dict(zip(SCHEMAS[operator].inputs, block.inputs, strict=True))
+    names = {tensor: role for role, tensor in roles.items() if role != QUERIES}
     return tuple(_renamed(op, names) for op in block.operations)
 
 
@@ -103,6 +146,7 @@ def _make_block(name: str, operator: str, operations: tuple[Operation, ...]) -> 
     if any(op.kind is OpKind.QUANTIZE_PER_TOKEN for op in operations):
         operator += _PER_TOKEN
     by_role = {_role(name, tensor): tensor for tensor in (*_external(operations), LENGTHS)}
+    by_role[QUERIES] = LENGTHS
     inputs = tuple(by_role[role] for role in SCHEMAS[operator].inputs)
     return Block(name, operator, operations, inputs, operations[-1].outputs[0])
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.inliner import inline_local_functions
 
-from deploy.blocks import blocks, lower
+from deploy.blocks import FIRST_TOKEN_ONLY, blocks, lower
 from deploy.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -37,12 +37,13 @@ from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 from deploy.panels import pack_panels
 from deploy.standard import CONTRIB_DOMAIN, CONTRIB_VERSION, StandardGraph, pack_blocks
 from ti_qat.artifact.atomic import whole_directory
-from ti_qat.artifact.encoder import Encoder, OpKind, Tensor
+from ti_qat.artifact.encoder import LENGTHS, Encoder, OpKind, Tensor
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.packing import PACKINGS, TWO_BITS, Packing, pack_ternary
 
 Array = np.ndarray[Any, Any]
 
+ONE_TOKEN = "first_token.one"
 _ONNX_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int8": TensorProto.INT8}
 
 
@@ -98,7 +99,9 @@ def _form(encoder: Encoder, profile: str, weight_bits: float) -> _Form:
 def _ops_model(artifact: Artifact, form: _Form) -> tuple[onnx.ModelProto, bytes]:
     """Return the model in custom operators and the contents of its weights file."""
     data = _parameters(artifact, form)
-    nodes = [lower(step, form.packing) for step in blocks(artifact.encoder)]
+    data.add(ONE_TOKEN, np.array([1], np.int32))
+    first_only = helper.make_node("Min", [LENGTHS, ONE_TOKEN], [FIRST_TOKEN_ONLY], name=FIRST_TOKEN_ONLY)
+    nodes = [first_only, *(lower(step, form.packing) for step in blocks(artifact.encoder))]
     return _model(artifact.encoder, nodes, data, form), data.content()
 
 

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from deploy.blocks import RESULT, canonical_block, is_block
+from deploy.blocks import RESULT, canonical_block, computed_role, is_block
 from deploy.lowering import node_of
 from deploy.operators import DOMAIN, DOMAIN_VERSION, HEADS, OPSET, PACKING, SCHEMAS
 from deploy.panels import PANEL_CHANNELS, WORD_CODES
 from ti_qat.artifact import numerics
-from ti_qat.artifact.encoder import LENGTHS
 from ti_qat.artifact.packing import TWO_BITS, Packing
 from ti_qat.artifact.schema import EncoderShape
 
@@ -103,18 +102,18 @@ def _function(name: str, write: Callable[[Body], None]) -> FunctionProto:
 
 
 def _block(body: Body, operator: str, packing: Packing) -> None:
-    """Write the block's operations, one custom operator each, and zeros for padding."""
+    """Write the block's operations, one custom operator each, and zeros where no result is asked for."""
     for op in canonical_block(operator):
         body.add(node_of(op, packing))
-    valid_only(body, op.outputs[0])
+    _computed_only(body, op.outputs[0], computed_role(operator))
 
 
-def valid_only(body: Body, x: str) -> None:
-    """Write y: x (B, S, H) where a token exists, zero where it is padding."""
+def _computed_only(body: Body, x: str, counts: str) -> None:
+    """Write y: x (B, S, H) at the first counts[b] tokens of each sequence, zero elsewhere."""
     tokens = body("Squeeze", body("Cast", body("Shape", x, start=1, end=2), to=TensorProto.INT32), _ints(0))
     positions = body("Range", np.int32(0), tokens, np.int32(1))
-    valid = body("Less", positions, body("Unsqueeze", LENGTHS, _ints(1)))
-    body("Where", body("Unsqueeze", valid, _ints(-1)), x, np.float32(0), output=RESULT)
+    computed = body("Less", positions, body("Unsqueeze", counts, _ints(1)))
+    body("Where", body("Unsqueeze", computed, _ints(-1)), x, np.float32(0), output=RESULT)
 
 
 def _ints(*values: int) -> np.ndarray[Any, Any]:

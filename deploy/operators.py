@@ -53,7 +53,17 @@ def _attention(name: str, *, static: bool) -> OperatorSchema:
     """Return the schema of the attention block; under per-token scales the linears' inputs have none of their own."""
     first, second = (("input_scale",), ("output_input_scale",)) if static else ((), ())
     projections = (*_projection("query"), *_projection("key"), *_projection("value"))
-    inputs = ("x", *first, *projections, "lengths", "probabilities_scale", *second, *_linear("output"), *_NORM)
+    inputs = (
+        "x",
+        *first,
+        *projections,
+        "lengths",
+        "queries",
+        "probabilities_scale",
+        *second,
+        *_linear("output"),
+        *_NORM,
+    )
     return OperatorSchema(name, inputs, ("y",), heads=True)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from deploy.blocks import canonical_block, is_block
+from deploy.blocks import canonical_block, computed_role, is_block
 from deploy.lowering import CUSTOM_OPERATORS
 from deploy.operators import DOMAIN, HEADS, PACKING, SCHEMAS
 from deploy.panels import unpack_panels
 from ti_qat.artifact import numerics, reference
-from ti_qat.artifact.encoder import LENGTHS, Operation
+from ti_qat.artifact.encoder import Operation
 from ti_qat.artifact.packing import PACKINGS, TWO_BITS, unpack_ternary
 
 Array = np.ndarray[Any, Any]
@@ -73,7 +73,7 @@ def _run_operation(
 
 
 def _block(name: str) -> Callable[..., Array]:
-    """Return what runs a block operation by operation, and puts zeros where a token is padding."""
+    """Return what runs a block operation by operation, and puts zeros where no result is asked for."""
 
     def run(*inputs: Array, heads: int = 0, packing: int = TWO_BITS.codes_per_byte) -> Array:
         attributes = {HEADS: heads, PACKING: packing}
@@ -82,8 +82,8 @@ def _block(name: str) -> Callable[..., Array]:
             result = _run_operation(op, {role: values[tensor] for role, tensor in op.inputs.items()}, attributes)
             values.update(zip(op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
         y = values[op.outputs[0]]
-        valid = np.arange(y.shape[1]) < values[LENGTHS][:, None]
-        return np.where(valid[..., None], y, np.float32(0))
+        computed = np.arange(y.shape[1]) < values[computed_role(name)][:, None]
+        return np.where(computed[..., None], y, np.float32(0))
 
     return run
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deploy.blocks import Block, blocks
+from deploy.blocks import FIRST_TOKEN_ONLY, Block, blocks
 from deploy.operators import SCHEMAS
 from deploy.panels import pack_panels
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
@@ -149,33 +149,38 @@ def _block_cases(rng: np.random.Generator) -> list[Case]:
             quantization = tiny_quantization(
                 linear_weights=granularity, word_embedding=granularity, activations=scaling
             )
-            encoder = build_encoder(tiny_shape(layers=1), quantization)
+            encoder = build_encoder(tiny_shape(layers=2), quantization)
             parameters = tiny_parameters(encoder.shape, quantization)
             steps = [step for step in blocks(encoder) if isinstance(step, Block)]
             cases += [_block_case(rng, encoder, step, parameters) for step in steps]
     return cases
 
 
+# Of three sequences of 11 tokens: how many exist, and how many of these a block is asked for.
+BLOCK_TOKENS, BLOCK_LENGTHS, BLOCK_COUNTS = 11, (11, 1, 6), (4, 1, 6)
+
+
 def _block_case(rng: np.random.Generator, encoder: Encoder, block: Block, parameters: dict[str, np.ndarray]) -> Case:
-    batch, tokens, shape = 3, 11, encoder.shape
+    batch, tokens, shape = len(BLOCK_LENGTHS), BLOCK_TOKENS, encoder.shape
     values = {
         INPUT_IDS: rng.integers(0, shape.vocabulary, (batch, tokens)).astype(np.int32),
         TOKEN_TYPE_IDS: rng.integers(0, shape.token_types, (batch, tokens)).astype(np.int32),
-        LENGTHS: np.array([tokens, 1, 6], np.int32),
+        LENGTHS: np.array(BLOCK_LENGTHS, np.int32),
+        FIRST_TOKEN_ONLY: np.array(BLOCK_COUNTS, np.int32),
     }
     hidden = random_floats(rng, batch, tokens, shape.hidden)
     values |= parameters | {name: hidden for name in block.inputs if name not in parameters and name not in values}
-    named = {name: values[name] for name in block.inputs}
     for op in block.operations:
-        operands = {role: values[name] for role, name in op.inputs.items()}
-        result = reference.KERNELS[op.kind](**operands, **op.attributes)
+        result = reference.KERNELS[op.kind](**{role: values[name] for role, name in op.inputs.items()}, **op.attributes)
         values.update(zip(op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
-    exists = np.arange(tokens) < values[LENGTHS][:, None]
-    expected = np.where(exists[..., None], values[block.output], np.float32(0))
     roles = SCHEMAS[block.operator].inputs
+    computed = np.arange(tokens) < values[block.inputs[roles.index(block.computed)]][:, None]
+    expected = np.where(computed[..., None], values[block.output], np.float32(0))
     constants = tuple(role for role, name in zip(roles, block.inputs, strict=True) if name in parameters)
     heads = shape.heads if SCHEMAS[block.operator].heads else 0
-    return Case(block.operator, tuple(_packed(n, v) for n, v in named.items()), constants, (expected,), heads)
+    return Case(
+        block.operator, tuple(_packed(name, values[name]) for name in block.inputs), constants, (expected,), heads
+    )
 
 
 def _packed(name: str, value: np.ndarray) -> np.ndarray:

@@ -97,6 +97,7 @@ WRONG = [
     ("TernaryEmbeddingNorm", "lengths", np.array([11, 0, 6], T), "lengths: expected values from 1 to 11, found 0"),
     ("TernaryAttention", "x", _zeros(F, 3, 11), "x: expected rank 3"),
     ("TernaryAttention", "lengths", np.array([11, 12, 6], T), "lengths: expected values from 1 to 11, found 12"),
+    ("TernaryAttention", "queries", np.array([0, 1, 6], T), "queries: expected values from 1 to 11, found 0"),
     ("TernaryAttention", "key_weight", _zeros(P, 2, 2, 32, 4), "key_weight: expected shape \\(1, 2, 32, 4\\)"),
     ("TernaryAttention", "value_bias", _zeros(F, 23), "value_bias: expected shape \\(24\\)"),
     ("TernaryAttention", "value_scale", _zeros(F, 1), "value_scale: expected a positive scale"),

@@ -67,8 +67,8 @@ inline void score_rows(const AttentionHead& head, const HeadMemory& memory, cons
 void attention_scores(const AttentionHead& head, const int8_t* query, const int8_t* key, float* out) {
   const HeadMemory memory(head);
   transposed_pairs(key, head.tokens, head.head_size, head.stride, memory.key);
-  for (size_t first = 0; first < head.tokens; first += kQueryRows) {
-    const size_t count = head.tokens - first < kQueryRows ? head.tokens - first : kQueryRows;
+  for (size_t first = 0; first < head.queries; first += kQueryRows) {
+    const size_t count = head.queries - first < kQueryRows ? head.queries - first : kQueryRows;
     score_rows(head, memory, query, first, count, [&](size_t r, const int32_t* sums) {
       float* to = out + (first + r) * head.tokens;
       for (size_t t = 0; t < head.tokens; ++t) to[t] = static_cast<float>(sums[t]) * head.scale;
@@ -92,8 +92,8 @@ inline void context_rows(const AttentionHead& head, const HeadMemory& memory, si
 void attention_context(const AttentionHead& head, const int8_t* probabilities, const int8_t* value, float* out) {
   const HeadMemory memory(head);
   interleaved_pairs(value, head.tokens, head.head_size, head.stride, memory.value);
-  for (size_t first = 0; first < head.tokens; first += kQueryRows) {
-    const size_t count = head.tokens - first < kQueryRows ? head.tokens - first : kQueryRows;
+  for (size_t first = 0; first < head.queries; first += kQueryRows) {
+    const size_t count = head.queries - first < kQueryRows ? head.queries - first : kQueryRows;
     row_pairs(probabilities + first * head.tokens, count, head.tokens, head.tokens, memory.rows);
     context_rows(head, memory, first, count, head.scale, {out, nullptr, 1.0f});
   }
@@ -105,8 +105,8 @@ void attention(const AttentionHead& head, const int8_t* query, const int8_t* key
   const size_t tokens = head.tokens, row_width = 2 * memory.token_pairs;
   transposed_pairs(key, tokens, head.head_size, head.stride, memory.key);
   interleaved_pairs(value, tokens, head.head_size, head.stride, memory.value);
-  for (size_t first = 0; first < tokens; first += kQueryRows) {
-    const size_t count = tokens - first < kQueryRows ? tokens - first : kQueryRows;
+  for (size_t first = 0; first < head.queries; first += kQueryRows) {
+    const size_t count = head.queries - first < kQueryRows ? head.queries - first : kQueryRows;
     score_rows(head, memory, query, first, count, [&](size_t r, const int32_t* sums) {
       for (size_t t = 0; t < tokens; ++t) memory.scores[t] = static_cast<float>(sums[t]) * head.scale;
       softmax_row(memory.scores, tokens, memory.tree, memory.probabilities);

@@ -32,10 +32,11 @@ inline void expect_scale_if_present(const char* what, const Operand* scale) {
   if (scale != nullptr) expect_shared_scale(what, *scale);
 }
 
-inline void expect_tokens(const Operand& x, const Operand& lengths) {
+// Throws OperatorError unless `counts` says of every sequence of x how many of its tokens are meant, one at least.
+inline void expect_tokens(const char* what, const Operand& x, const Operand& counts) {
   expect_rank("x", x.shape, 3);
-  expect_shape("lengths", lengths.shape, vector_of(x.shape.dims[0]));
-  expect_ints_in("lengths", lengths, 1, x.shape.dims[1]);
+  expect_shape(what, counts.shape, vector_of(x.shape.dims[0]));
+  expect_ints_in(what, counts, 1, x.shape.dims[1]);
 }
 
 }  // namespace ti_qat

@@ -51,6 +51,7 @@ struct GemmPlan {
   size_t workspace_bytes;
   size_t prepare_tasks;
   size_t multiply_tasks;
+  size_t rows_per_tile;    // rows of x that one multiply task computes, where the kernel cuts them as the plan says
   size_t panels_per_task;  // panels of channels that one multiply task computes
 };
 
@@ -61,15 +62,16 @@ struct GemmKernel {
   void (*multiply)(const TernaryGemm& gemm, const GemmPlan& plan, const void* workspace, size_t task);
 };
 
-// One head of one sequence. Rows of query, key, value and of the result lie `stride` elements apart.
+// One head of one sequence: `queries` of its `tokens` ask. Rows of query, key, value and of the result lie `stride`
+// elements apart.
 struct AttentionHead {
-  size_t tokens, head_size, stride;
+  size_t queries, tokens, head_size, stride;
   float scale;
 };
 
 // What becomes of a head's context: float32 in `y`, or codes under `code_scale` in `codes`; the other is null.
 struct AttentionResult {
-  float* y;  // (tokens, stride)
+  float* y;  // (queries, stride)
   int8_t* codes;
   float code_scale;
 };
@@ -78,12 +80,12 @@ struct KernelTable {
   const GemmKernel* ternary_gemm;
   void (*quantize)(const float* x, size_t count, float scale, int8_t* codes);
   void (*quantize_per_token)(const float* x, size_t rows, size_t width, int8_t* codes, float* scales);
-  // out (tokens, tokens) = (query . key^T) * scale; query, key (tokens, stride)
+  // out (queries, tokens) = (query . key^T) * scale; query (queries, stride), key (tokens, stride)
   void (*attention_scores)(const AttentionHead& head, const int8_t* query, const int8_t* key, float* out);
-  // out (tokens, stride) = (probabilities . value) * scale; probabilities (tokens, tokens), value (tokens, stride)
+  // out (queries, stride) = (probabilities . value) * scale; probabilities (queries, tokens), value (tokens, stride)
   void (*attention_context)(const AttentionHead& head, const int8_t* probabilities, const int8_t* value, float* out);
   // Scores, softmax over all tokens, codes under `probabilities_scale`, and context of one head. head.scale is that of
-  // the scores, `context_scale` that of the context; query, key, value (tokens, stride)
+  // the scores, `context_scale` that of the context; query (queries, stride), key, value (tokens, stride)
   void (*attention)(const AttentionHead& head, const int8_t* query, const int8_t* key, const int8_t* value,
                     float probabilities_scale, float context_scale, const AttentionResult& result);
   // x, y (rows, width); keys from `length` on get probability 0

@@ -11,7 +11,8 @@
 namespace ti_qat {
 namespace {
 
-constexpr size_t kTileRows = 32;    // rows of x (tokens) in a tile: two vectors of int16
+constexpr size_t kVectorRows = 16;  // rows of x (tokens) in a vector of int16
+constexpr size_t kMaxVectors = 4;   // vectors that one reading of a code serves
 constexpr size_t kTableGroups = 4;  // tables that share the first-level cache with the sums
 constexpr size_t kTableRows = 81;   // 3^4
 // A table's entry is at most 4 * 128 in magnitude, so the sums of 60 groups stay inside int16.
@@ -32,8 +33,8 @@ inline __m256i table_rows(__m256i bytes) {
                          _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble)));
 }
 
-// dst (16, kTileRows) int16 at one half of the lanes: rows (16, stride), of which 16 bytes can be read, transposed
-inline void transpose_bytes(const int8_t* const rows[16], int16_t* dst) {
+// dst (16, tile_rows) int16 at one vector of the lanes: 16 rows, of which 16 bytes can be read, transposed
+inline void transpose_bytes(const int8_t* const rows[16], size_t tile_rows, int16_t* dst) {
   __m128i v[16], t[16];
   for (size_t i = 0; i < 16; ++i) v[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i]));
   // Four rounds of interleaving rows i and i + 8 turn (row, byte) into (byte, row).
@@ -45,45 +46,47 @@ inline void transpose_bytes(const int8_t* const rows[16], int16_t* dst) {
     for (size_t i = 0; i < 16; ++i) v[i] = t[i];
   }
   for (size_t i = 0; i < 16; ++i) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(dst + i * kTileRows), _mm256_cvtepi8_epi16(v[i]));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(dst + i * tile_rows), _mm256_cvtepi8_epi16(v[i]));
   }
 }
 
-// dst (16 * passes, kTileRows) int16: a tile of x with its rows in the lanes; what x lacks is zero
-inline void transpose_tile(const TernaryGemm& gemm, size_t tile, int16_t* dst) {
-  for (size_t half = 0; half < kTileRows; half += 16) {
+// dst (16 * passes, tile_rows) int16: a tile of x with its rows in the lanes; what x lacks is zero
+inline void transpose_tile(const TernaryGemm& gemm, size_t tile, size_t tile_rows, int16_t* dst) {
+  for (size_t first = 0; first < tile_rows; first += kVectorRows) {
     for (size_t k = 0; k < gemm.k; k += kWordCodes) {
       int8_t copies[16][16] = {};
       const int8_t* rows[16];
       const size_t left = gemm.k - k;
       for (size_t r = 0; r < 16; ++r) {
-        const size_t row = tile * kTileRows + half + r;
+        const size_t row = tile * tile_rows + first + r;
         rows[r] = copies[r];
         if (row >= gemm.m) continue;
-        if (left >= 16)
-          rows[r] = gemm.x + row * gemm.k + k;
-        else
-          std::memcpy(copies[r], gemm.x + row * gemm.k + k, left);
+        const int8_t* from = gemm.x + row * gemm.k + k;
+        if (left >= 16) {
+          rows[r] = from;
+        } else {
+          std::memcpy(copies[r], from, left);
+        }
       }
-      transpose_bytes(rows, dst + k * kTileRows + half);
+      transpose_bytes(rows, tile_rows, dst + k * tile_rows + first);
     }
   }
 }
 
-// A table of one group: table (kTableRows, 16 * kVectors) from x (4, kTileRows)
+// A table of one group: table (kTableRows, 16 * kVectors) from x (4, tile_rows)
 template <size_t kVectors>
-inline void build_table(const int16_t* x, int16_t* table) {
-  constexpr size_t kLanes16 = 16, kWidth = kLanes16 * kVectors;
+inline void build_table(const int16_t* x, size_t tile_rows, int16_t* table) {
+  constexpr size_t kWidth = kVectorRows * kVectors;
   for (size_t v = 0; v < kVectors; ++v) {
-    const auto load = [x, v](size_t i) {
-      return _mm256_load_si256(reinterpret_cast<const __m256i*>(x + i * kTileRows + v * kLanes16));
+    const auto load = [x, v, tile_rows](size_t i) {
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(x + i * tile_rows + v * kVectorRows));
     };
     const __m256i x0 = load(0), x1 = load(1), x2 = load(2), x3 = load(3), zero = _mm256_setzero_si256();
     const __m256i minus_x0 = _mm256_sub_epi16(zero, x0), minus_x1 = _mm256_sub_epi16(zero, x1);
     const __m256i low[9] = {
         _mm256_sub_epi16(minus_x1, x0), minus_x1, _mm256_add_epi16(minus_x1, x0), minus_x0, zero, x0,
         _mm256_sub_epi16(x1, x0),       x1,       _mm256_add_epi16(x1, x0)};
-    int16_t* to = table + v * kLanes16;
+    int16_t* to = table + v * kVectorRows;
     __m256i high = _mm256_sub_epi16(zero, _mm256_add_epi16(x2, x3));
     for (size_t f3 = 0; f3 < 3; ++f3, high = _mm256_add_epi16(high, x3)) {
       __m256i sum = high;
@@ -187,10 +190,11 @@ inline void finish_tile(const TernaryGemm& gemm, size_t begin, size_t end, size_
   }
 }
 
-// The panels [begin, end) of one tile; x (16 * passes, kTileRows)
+// The panels [begin, end) of the rows [first_row, first_row + rows); x (16 * passes, tile_rows)
 template <size_t kVectors>
-inline void multiply_tile(const TernaryGemm& gemm, size_t tile, size_t begin, size_t end, const int16_t* x) {
-  constexpr size_t kWidth = 16 * kVectors;
+inline void multiply_tile(const TernaryGemm& gemm, size_t first_row, size_t rows, size_t begin, size_t end,
+                          const int16_t* x, size_t tile_rows) {
+  constexpr size_t kWidth = kVectorRows * kVectors;
   const size_t passes = pass_count(gemm.k), channels = (end - begin) * kPanelChannels;
   const Scratch wide(channels * kWidth * sizeof(int32_t)), narrow(channels * kWidth * sizeof(int16_t));
   const Scratch tables(kTableGroups * kTableRows * kWidth * sizeof(int16_t));
@@ -199,7 +203,7 @@ inline void multiply_tile(const TernaryGemm& gemm, size_t tile, size_t begin, si
   int16_t* table = static_cast<int16_t*>(tables.data());
   for (size_t pass = 0; pass < passes; ++pass) {
     for (size_t g = 0; g < kTableGroups; ++g) {
-      build_table<kVectors>(x + (pass * kTableGroups + g) * 4 * kTileRows, table + g * kTableRows * kWidth);
+      build_table<kVectors>(x + (pass * kTableGroups + g) * 4 * tile_rows, tile_rows, table + g * kTableRows * kWidth);
     }
     if (pass % kWidenPasses == 0) {
       add_pass<kVectors, true>(gemm, begin, end, pass, table, narrow_sums);
@@ -210,9 +214,12 @@ inline void multiply_tile(const TernaryGemm& gemm, size_t tile, size_t begin, si
       widen_sums(narrow_sums, channels * kWidth, pass < kWidenPasses, sums);
     }
   }
-  const size_t first_row = tile * kTileRows, left = gemm.m - first_row;
-  finish_tile<kVectors>(gemm, begin, end, first_row, left < kWidth ? left : kWidth, sums);
+  finish_tile<kVectors>(gemm, begin, end, first_row, rows, sums);
 }
+
+using MultiplyTile = void (*)(const TernaryGemm&, size_t, size_t, size_t, size_t, const int16_t*, size_t);
+constexpr MultiplyTile kMultiplyTile[kMaxVectors] = {multiply_tile<1>, multiply_tile<2>, multiply_tile<3>,
+                                                     multiply_tile<4>};
 
 }  // namespace
 }  // namespace ti_qat

@@ -23,7 +23,7 @@ class OperatorError : public std::runtime_error {
 };
 
 constexpr size_t kMaxRank = 8;
-constexpr size_t kMaxInputs = 23;
+constexpr size_t kMaxInputs = 24;
 constexpr size_t kMaxOutputs = 2;
 
 struct Shape {

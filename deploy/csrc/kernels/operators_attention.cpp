@@ -16,7 +16,7 @@ enum SoftmaxInput { kX, kLengths };
 
 AttentionHead head_of(const Shape& shape, int64_t heads, float scale) {
   AttentionHead head = {};
-  head.tokens = static_cast<size_t>(shape.dims[1]);
+  head.queries = head.tokens = static_cast<size_t>(shape.dims[1]);
   head.head_size = static_cast<size_t>(shape.back() / heads);
   head.stride = static_cast<size_t>(shape.back());
   head.scale = scale;

@@ -1,4 +1,5 @@
-// Whole blocks of the encoder. Tokens at or beyond a sequence's length are not computed; their results are zero.
+// Whole blocks of the encoder. Tokens at or beyond a sequence's length, or beyond those that ask in attention, are not
+// computed; their results are zero.
 #pragma once
 
 #include "kernels/operator.h"

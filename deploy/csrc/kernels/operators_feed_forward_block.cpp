@@ -25,7 +25,7 @@ struct FeedForwardInputs {
 
 void prepare_feed_forward_inputs(const Request& request, bool per_token, Output* outputs) {
   const FeedForwardInputs in(request, per_token);
-  expect_tokens(*in.x, *in.lengths);
+  expect_tokens("lengths", *in.x, *in.lengths);
   const int64_t hidden = in.x->shape.back();
   expect_rank("up_bias", in.up.bias->shape, 1);
   expect_linear_width("x", in.x->shape);

@@ -48,7 +48,7 @@ class WeightFigures:
 
 @dataclass(frozen=True)
 class MacCounts:
-    """Integer multiply-accumulates of a forward pass: `per_token` and `per_token_squared` of a sequence's tokens."""
+    """Integer multiply-accumulates that a forward pass computes, by the tokens of a sequence and their square."""
 
     per_token: int
     per_token_squared: int

@@ -3,8 +3,8 @@
 ONNX Runtime up to 1.22 follows external data to any path, and takes some locations for addresses in
 memory; no version bounds how far functions unfold or loops run. So a model is refused here unless its
 tensors lie in itself or in the bundle's weights file, it uses the standard domain and ours alone, has
-no graph inside a graph, and its functions unfold to a bounded number of nodes. Fields that pack never
-writes are refused too, so that nothing can hide in what this file does not read.
+no graph inside a graph and no input left out, and its functions unfold to a bounded number of nodes.
+Fields that pack never writes are refused too, so that nothing can hide in what this file does not read.
 
 Standard library only: the onnx package is ten times what a device carries.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from deploy.protobuf_wire import Bytes, MalformedError, fields, text
+from deploy.protobuf_wire import MalformedError, fields, text
 
 DOMAINS = ("", "ai.onnx", "ti_qat")
 # Of ONNX Runtime's own operators.
@@ -52,7 +52,7 @@ FIELDS: Mapping[Message, Mapping[int, Message | None]] = {
     M.TENSOR: {**dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)), 13: M.ENTRY},
     M.ENTRY: dict.fromkeys((1, 2)),
 }
-NODE_TYPE, NODE_DOMAIN = 4, 7
+NODE_INPUT, NODE_TYPE, NODE_DOMAIN = 1, 4, 7
 FUNCTION_NAME, FUNCTION_DOMAIN = 1, 10
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
@@ -73,7 +73,7 @@ def check_model(model: bytes, weights: Weights) -> None:
     try:
         called: list[Name] = []
         functions: dict[Name, list[Name]] = {}
-        for _, child, value in _known(Message.MODEL, memoryview(model)):
+        for _, child, value in _known(Message.MODEL, model):
             if child is Message.GRAPH:
                 called += _nodes(Message.GRAPH, value, weights)
             elif child is Message.FUNCTION:
@@ -86,12 +86,13 @@ def check_model(model: bytes, weights: Weights) -> None:
         raise ModelRefusedError(f"expected an ONNX model, found {error}") from error
 
 
-def _known(message: Message, data: Bytes) -> Iterator[tuple[int, Message | None, Bytes]]:
+def _known(message: Message, data: bytes) -> Iterator[tuple[int, Message | None, bytes]]:
     """Yield number, message and content of the fields of a message, refusing those that pack does not write."""
+    taken = FIELDS[message]
     for number, value in fields(data):
-        if number not in FIELDS[message]:
+        if number not in taken:
             raise ModelRefusedError(f"{message.value}: expected no field {number}, found one")
-        child = FIELDS[message][number]
+        child = taken[number]
         if isinstance(value, int):
             if child is not None:
                 raise MalformedError(f"a number as {message.value} field {number}")
@@ -99,7 +100,7 @@ def _known(message: Message, data: Bytes) -> Iterator[tuple[int, Message | None,
         yield number, child, value
 
 
-def _nodes(message: Message, data: Bytes, weights: Weights) -> list[Name]:
+def _nodes(message: Message, data: bytes, weights: Weights) -> list[Name]:
     """Check a graph or a function; return the operators that its nodes call."""
     called = []
     for _, child, value in _known(message, data):
@@ -113,10 +114,13 @@ def _nodes(message: Message, data: Bytes, weights: Weights) -> list[Name]:
     return called
 
 
-def _tensors(message: Message, data: Bytes, weights: Weights) -> None:
+def _tensors(message: Message, data: bytes, weights: Weights) -> None:
     """Check the tensors inside a message."""
     entries = {}
-    for _, child, value in _known(message, data):
+    for number, child, value in _known(message, data):
+        if message is Message.NODE and number == NODE_INPUT and not value:
+            # A variadic operator with a missing input ends the process of ONNX Runtime 1.31.
+            raise ModelRefusedError("nodes: expected inputs with names, found one without")
         if child is Message.ENTRY:
             key, content = _name(value, ENTRY_KEY, ENTRY_VALUE)
             if key not in EXTERNAL_KEYS or key in entries:
@@ -129,15 +133,15 @@ def _tensors(message: Message, data: Bytes, weights: Weights) -> None:
     location, offset, length = (entries.get(key, "") for key in EXTERNAL_KEYS)
     if location != weights.file_name:
         raise ModelRefusedError(f"external data: expected the file {weights.file_name}, found {location!r}")
-    for number in (offset, length):
-        if not (number.isascii() and number.isdecimal() and len(number) < 20):
-            raise ModelRefusedError(f"external data: expected a number of bytes, found {number[:40]!r}")
+    for digits in (offset, length):
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
+            raise ModelRefusedError(f"external data: expected a number of bytes, found {digits[:40]!r}")
     if int(offset) + int(length) > weights.size_bytes:
         expected = f"at most {weights.size_bytes} bytes"
         raise ModelRefusedError(f"external data: expected {expected}, found {length} from {offset} on")
 
 
-def _name(data: Bytes, first: int, second: int) -> Name:
+def _name(data: bytes, first: int, second: int) -> Name:
     """Return two texts of a message; of a field that comes twice the last one holds, as in every reader."""
     found = {number: value for number, value in fields(data) if number in (first, second)}
     return text(found.get(first, b"")), text(found.get(second, b""))

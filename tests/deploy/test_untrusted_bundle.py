@@ -136,8 +136,12 @@ HOSTILE_MODELS: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
         lambda m: m.graph.sparse_initializer.add().values.CopyFrom(_tensor_elsewhere()),
         "GraphProto: expected no field 15, found one",
     ),
+    "an input left out": (
+        lambda m: m.graph.node.append(helper.make_node("Min", ["lengths", ""], ["c"])),
+        "nodes: expected inputs with names, found one without",
+    ),
     "a loop": (
-        lambda m: m.graph.node.append(helper.make_node("Loop", ["", ""], ["c"], body=_graph())),
+        lambda m: m.graph.node.append(helper.make_node("Loop", ["m", "c"], ["c"], body=_graph())),
         "AttributeProto: expected no field 6, found one",
     ),
     "training": (

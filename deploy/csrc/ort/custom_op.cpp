@@ -115,6 +115,7 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
     const Call call(node, context);
     Output outputs[kMaxOutputs];
     spec.prepare(call.request(), outputs);
+    check_outputs(spec, outputs);
     for (size_t i = 0; i < spec.output_count; ++i) {
       OrtValue* value = nullptr;
       check(api.KernelContext_GetOutput(context, i, outputs[i].shape.dims, outputs[i].shape.rank, &value));

@@ -158,7 +158,7 @@ def _base3_case(operator: str) -> Case:
         ("TernaryLinear", "weight", lambda w: w[:, :50], "weight: expected shape"),
         ("TernaryLinear", "weight", lambda w: w[None], r"weight: expected shape .*, found \(1, 2, 205\)"),
         ("TernaryLinear", "weight", lambda w: w[:1], r"weight: expected shape \(2, 2, 32, 4\) for 33 x 23 codes"),
-        ("TernaryEmbedding", "word", lambda w: _with_byte(w, 3, 250), "TernaryEmbedding: word: byte 3 is 250"),
+        ("TernaryEmbedding", "word", lambda w: _with_byte(w, 3, 250), "word: row 0: byte 3 is 250"),
         ("TernaryEmbedding", "word", lambda w: w[:, :-1].copy(), "word: expected 5 bytes a row for 23 codes"),
         ("TernaryFeedForward", "down_weight", lambda w: _with_byte(w, 0, 244), "down_weight: byte 0 is 244"),
         ("TernaryAttention", "key_weight", lambda w: _with_byte(w, 0, 244), "key_weight: byte 0 is 244"),

@@ -82,15 +82,4 @@ void check_outputs(const OperatorSpec& spec, const Output* outputs) {
   }
 }
 
-void check_packed_fields(const Operand& packed) {
-  const uint8_t* bytes = packed.packed();
-  const int64_t count = packed.shape.elements();
-  unsigned forbidden = 0;
-  for (int64_t i = 0; i < count; ++i) forbidden |= bytes[i] & (bytes[i] >> 1) & 0x55u;
-  if (forbidden == 0) return;
-  int64_t at = 0;
-  while ((bytes[at] & (bytes[at] >> 1) & 0x55u) == 0) ++at;
-  throw OperatorError("packed codes: byte " + std::to_string(at) + " holds the field 0b11, which is no ternary code");
-}
-
 }  // namespace ti_qat

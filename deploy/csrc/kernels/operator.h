@@ -95,7 +95,4 @@ void check_outputs(const OperatorSpec& spec, const Output* outputs);
 // Type, rank, size and alignment limits that hold for every operand. Throws OperatorError.
 void check_operand(const OperatorSpec& spec, size_t index, const Operand& operand);
 
-// Throws OperatorError if a two-bit field of the packed codes holds 3.
-void check_packed_fields(const Operand& packed);
-
 }  // namespace ti_qat

@@ -89,7 +89,9 @@ void embed_token(const Request& request, size_t index, const KernelTable& kernel
     kernels.embed(row, in[kWordScale].floats()[shared ? 0 : id], in[kTokenType].floats() + type * hidden,
                   in[kPosition].floats() + (index % tokens) * hidden, hidden, out);
   };
-  const uint8_t* row = in[kWord].packed() + id * static_cast<size_t>(in[kWord].shape.back());
+  const size_t row_bytes = static_cast<size_t>(in[kWord].shape.back());
+  const uint8_t* row = in[kWord].packed() + id * row_bytes;
+  check_packed_bytes("word: row " + std::to_string(id) + ": ", row, row_bytes, request.packing);
   if (request.packing == kTwoBitPacking) return embed(row);
   const Scratch two_bit((hidden + 3) / 4);
   unpack_base3(row, hidden, static_cast<uint8_t*>(two_bit.data()));

@@ -8,17 +8,18 @@ namespace {
 constexpr int64_t kCodesPerWordRow = int64_t{kPanelChannels} * int64_t{kWordCodes};
 constexpr int64_t kCodesPerByte = kBase3Packing;
 
+size_t first_illegal_two_bit(const uint8_t* bytes, size_t count) {
+  unsigned forbidden = 0;
+  for (size_t i = 0; i < count; ++i) forbidden |= bytes[i] & (bytes[i] >> 1) & 0x55u;
+  if (forbidden == 0) return count;
+  size_t at = 0;
+  while ((bytes[at] & (bytes[at] >> 1) & 0x55u) == 0) ++at;
+  return at;
+}
+
 // The embedding's table is the one packed input whose rows are gathered.
 bool is_gathered(const OperatorSpec& spec, size_t index) {
   return std::string(spec.input_names[index]) == "word";
-}
-
-void check_base3_bytes(const std::string& where, const Operand& packed) {
-  const size_t count = static_cast<size_t>(packed.shape.elements());
-  const size_t at = first_illegal_base3(packed.packed(), count);
-  if (at == count) return;
-  throw OperatorError(where + "byte " + std::to_string(at) + " is " + std::to_string(packed.packed()[at]) +
-                      ", and bytes of 243 or more hold no five ternary codes");
 }
 
 }  // namespace
@@ -29,14 +30,21 @@ void check_packing(const OperatorSpec& spec, int64_t packing) {
                       std::to_string(packing));
 }
 
+void check_packed_bytes(const std::string& where, const uint8_t* bytes, size_t count, int64_t packing) {
+  const bool two_bit = packing == kTwoBitPacking;
+  const size_t at = two_bit ? first_illegal_two_bit(bytes, count) : first_illegal_base3(bytes, count);
+  if (at == count) return;
+  const std::string found = where + "byte " + std::to_string(at);
+  if (two_bit) throw OperatorError(found + " holds the field 0b11, which is no ternary code");
+  throw OperatorError(found + " is " + std::to_string(bytes[at]) +
+                      ", and bytes of 243 or more hold no five ternary codes");
+}
+
 PackedInput::PackedInput(const OperatorSpec& spec, size_t index, const Operand& packed, int64_t packing) {
-  if (packing == kTwoBitPacking) {
-    check_packed_fields(packed);
-    return;
-  }
+  if (is_gathered(spec, index)) return;
   const std::string where = std::string(spec.name) + ": " + spec.input_names[index] + ": ";
-  check_base3_bytes(where, packed);
-  if (!is_gathered(spec, index)) unpack_panels(where, packed);
+  check_packed_bytes(where, packed.packed(), static_cast<size_t>(packed.shape.elements()), packing);
+  if (packing == kBase3Packing) unpack_panels(where, packed);
 }
 
 Operand PackedInput::unpacked() const {

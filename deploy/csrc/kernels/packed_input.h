@@ -15,8 +15,12 @@ constexpr int64_t kBase3Packing = 5;
 // Throws OperatorError unless `packing` is one of the two.
 void check_packing(const OperatorSpec& spec, int64_t packing);
 
-// One packed input. At 1.6 bits a linear's weight, (panels, bytes), is unpacked to panels (panels, words, 32, 4); a
-// table whose rows are gathered stays as it is.
+// Throws OperatorError unless all of `count` bytes hold codes.
+void check_packed_bytes(const std::string& where, const uint8_t* bytes, size_t count, int64_t packing);
+
+// One packed input. At 1.6 bits a linear's weight, (panels, bytes), is unpacked to panels (panels, words, 32, 4). A
+// table whose rows are gathered stays as it is, and unread: its rows are checked when they are gathered, so that a
+// mapped file's pages are touched only where a text needs them.
 class PackedInput {
  public:
   // Throws OperatorError for bytes that hold no codes, and for a shape or padding that no weight has.

@@ -40,7 +40,7 @@ def prepare(folder: Path, engines: Sequence[Engine]) -> list[Place]:
     peers = [engine for engine in engines if engine.name != OURS]
     python = make_environment(folder / "environment", REQUIREMENTS) if peers else Path(sys.executable)
     if peers:
-        command = [python.absolute(), "-m", "benchmarks.inference.peer_models", models.absolute()]
+        command = [str(python.absolute()), "-m", "benchmarks.inference.peer_models", str(models.absolute())]
         subprocess.run([*command, *(engine.name for engine in peers)], cwd=ROOT, check=True)
     packed_model(models / OURS)
     pythons = {engine.name: Path(sys.executable) if engine.name == OURS else python for engine in engines}
@@ -50,7 +50,8 @@ def prepare(folder: Path, engines: Sequence[Engine]) -> list[Place]:
 def probes(places: Sequence[Place], times: int, turn_s: float) -> dict[str, list[Answer]]:
     """Load every model in `times` fresh processes, in turns."""
     found: dict[str, list[Answer]] = {place.engine.name: [] for place in places}
-    for _ in range(times):
+    for index in range(times):
+        click.echo(f"load {index + 1} of {times}", err=True)
         for place in places:
             found[place.engine.name].append(probe(place, PROBED, turn_s))
     return found

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -70,7 +71,8 @@ class Worker:
         """Run the case for a turn; return `calls_ms` and `peak_rss_bytes`."""
         self._process.send_signal(signal.SIGCONT)
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([case.batch, case.tokens]) + "\n")
+        with suppress(BrokenPipeError):  # it has ended: what follows says so
+            self._process.stdin.write(json.dumps([case.batch, case.tokens]) + "\n")
         return self._answer()
 
     def close(self) -> None:

@@ -85,10 +85,12 @@ def difference(logits: Mapping[str, list[list[list[float]]]]) -> dict[str, float
 
 
 def gemm_figures(summary: Path) -> dict[str, object]:
-    """Return the product's figures that are there already, else none with the reason."""
+    """Return the product's figures that are there already; `reasons` says why one is none."""
     known = known_figures(summary)
-    reasons = {name: NOT_RUN for name in GEMM_FIGURES if name not in known} | known.get("reasons", {})
-    return {name: known.get(name) for name in GEMM_FIGURES} | {"reasons": reasons}
+    figures = {name: known.get(name) for name in GEMM_FIGURES}
+    given = known.get("reasons", {})
+    reasons = {name: given.get(name, NOT_RUN) for name, figure in figures.items() if figure is None}
+    return {**figures, "reasons": reasons}
 
 
 @click.command()

@@ -25,14 +25,14 @@ check: setup lint
 lint:
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check --quiet $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format:
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i $$(find deploy/csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format -i $$(find deploy/csrc tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 
 clean:
 	rm -rf $(VENV) build runs deploy/runtime/lib

@@ -17,7 +17,7 @@ THREADS_OPTION = "ti_qat.threads"
 ISA_VARIABLE = "TI_QAT_ISA"
 # Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
 MAX_THREADS = 256
-ISAS = ("scalar", "avx2", "avx512vnni")
+ISAS = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot")
 
 
 class RuntimeConfigurationError(ValueError):

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ti_qat hwsim deploy benchmarks tests examples
 
-.PHONY: setup demo test check lint format clean
+.PHONY: setup demo test test-onnxruntime check lint format clean
 
 setup: $(VENV)/ready
 
@@ -19,20 +19,24 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest
 
+# Bundles on every supported ONNX Runtime, each in an environment of its own under build/.
+test-onnxruntime: setup
+	$(BIN)/python -m tests.deploy.onnxruntime_matrix
+
 check: setup lint
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint:
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check --quiet $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc tests/deploy/csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc examples/cpp tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format:
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i $$(find deploy/csrc tests/deploy/csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format -i $$(find deploy/csrc examples/cpp tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 
 clean:
 	rm -rf $(VENV) build runs deploy/runtime/lib

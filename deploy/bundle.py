@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from deploy.bundle_files import BundleError, FileStamp, digest_and_stamp, read_at_most
+from deploy.manifest_fields import Fields, json_object
 
 FORMAT_NAME = "ti-qat-bundle"
 FORMAT_VERSION = 1
@@ -21,19 +22,10 @@ WEIGHTS_FILE = "model.bin"
 TOKENIZER_FILE = "tokenizer.json"
 PAYLOAD_FILES = (MODEL_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 MAX_MANIFEST_BYTES = 1 << 20
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class BundleError(ValueError):
-    """A bundle that breaks its contract; says where, what was expected and what was found."""
-
-    def __init__(self, file: Path | str, where: str, *, expected: str, found: str) -> None:
-        self.file = Path(file)
-        self.where = where
-        self.expected = expected
-        self.found = found
-        super().__init__(f"{file}: {where}: expected {expected}, found {found}")
+# Of the files that are read into memory; weights are mapped.
+MAX_READ_BYTES = {MODEL_FILE: 1 << 24, TOKENIZER_FILE: 1 << 26}
+MAX_TOKENS = 1 << 20
+MAX_TOKEN_ID = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,27 @@ class WeightFigures:
 
 
 @dataclass(frozen=True)
+class MacCounts:
+    """Integer multiply-accumulates that a forward pass computes, by the tokens of a sequence and their square."""
+
+    per_token: int
+    per_token_squared: int
+    per_sequence: int
+
+    def of(self, batch: int, tokens: int) -> int:
+        """Return the multiply-accumulates of `batch` sequences of `tokens` tokens each."""
+        return batch * (tokens * (self.per_token + tokens * self.per_token_squared) + self.per_sequence)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole of `bundle.json` but its format and version.
 
     A bundle of one label is a regression: its only logit is the number of that name. `text_columns` names
-    the texts of a row in the model's order, one or two; None where the artifact does not say.
-    `files` maps each payload file to its SHA-256; `operators` is the version of the custom
-    operators' domain; `artifact` is the digest of the artifact that was packed.
+    the texts of a row in the model's order, one or two; None where the artifact does not say. `macs` is
+    None in bundles from before they were counted. `files` maps each payload file to its SHA-256;
+    `operators` is the version of the custom operators' domain; `artifact` is the digest of the artifact
+    that was packed.
     """
 
     task: str
@@ -68,6 +74,7 @@ class Manifest:
     artifact: str
     ternary_linears: WeightFigures
     word_embedding: WeightFigures
+    macs: MacCounts | None
     files: Mapping[str, str]
 
     @property
@@ -87,17 +94,27 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    stamps: Mapping[str, FileStamp] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all files on disk."""
         return sum((self.path / name).stat().st_size for name in (MANIFEST_FILE, *PAYLOAD_FILES))
 
+    def read(self, name: str) -> bytes:
+        """Return a payload file's content, which is that of the manifest's digest; else raise BundleError."""
+        content = read_at_most(self.path / name, MAX_READ_BYTES[name])
+        self._require_digest(name, hashlib.sha256(content).hexdigest())
+        return content
 
-def file_digest(file: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    def require_unchanged(self, name: str) -> None:
+        """Raise BundleError if the name means another file, or another content, than when the bundle was read."""
+        if FileStamp.at(self.path / name) != self.stamps.get(name):
+            raise BundleError(self.path / name, "file", expected="the one whose checksum was taken", found="another")
+
+    def _require_digest(self, name: str, found: str) -> None:
+        if found != self.manifest.files[name]:
+            raise BundleError(self.path / name, "SHA-256", expected=self.manifest.files[name], found=found)
 
 
 def manifest_json(manifest: Manifest) -> str:
@@ -110,137 +127,67 @@ def read_bundle(path: Path | str) -> Bundle:
     root = Path(path)
     if not root.is_dir():
         raise BundleError(root, "bundle", expected="a directory", found="a file" if root.exists() else "nothing")
-    manifest = _parse_manifest(_regular_file(root / MANIFEST_FILE))
-    for name in PAYLOAD_FILES:
-        found = file_digest(_regular_file(root / name))
-        if found != manifest.files[name]:
-            raise BundleError(root / name, "SHA-256", expected=manifest.files[name], found=found)
-    return Bundle(root, manifest)
-
-
-def _regular_file(file: Path) -> Path:
-    if file.is_symlink() or not file.is_file():
-        found = "a symbolic link" if file.is_symlink() else "a directory" if file.is_dir() else "nothing"
-        raise BundleError(file, "file", expected="a regular file", found=found)
-    return file
+    manifest = _parse_manifest(root / MANIFEST_FILE)
+    found = {name: digest_and_stamp(root / name) for name in PAYLOAD_FILES}
+    bundle = Bundle(root, manifest, {name: stamp for name, (_, stamp) in found.items()})
+    for name, (digest, _) in found.items():
+        bundle._require_digest(name, digest)
+    return bundle
 
 
 def _parse_manifest(file: Path) -> Manifest:
-    size_bytes = file.stat().st_size
-    if size_bytes > MAX_MANIFEST_BYTES:
-        raise BundleError(file, "size", expected=f"at most {MAX_MANIFEST_BYTES} bytes", found=f"{size_bytes} bytes")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [key for key, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise BundleError(file, name, expected="each key once", found="a duplicate key")
-        return dict(pairs)
-
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(file, "content", expected="JSON", found=str(error)) from error
-    fields = _Fields(file, "", raw)
+    fields = json_object(file, read_at_most(file, MAX_MANIFEST_BYTES))
     fields.constant("format", FORMAT_NAME)
     fields.constant("version", FORMAT_VERSION)
     manifest = Manifest(
         task=fields.text("task"),
         labels=fields.strings("labels"),
         metric=fields.text("metric"),
-        text_columns=fields.text_columns("text_columns"),
-        max_length=fields.integer("max_length", 1),
-        pad_token_id=fields.integer("pad_token_id", 0),
+        text_columns=_text_columns(fields),
+        max_length=fields.integer("max_length", 1, MAX_TOKENS),
+        pad_token_id=fields.integer("pad_token_id", 0, MAX_TOKEN_ID),
         operators=fields.integer("operators", 1),
         opset=fields.integer("opset", 1),
         artifact=fields.digest("artifact"),
-        ternary_linears=fields.figures("ternary_linears"),
-        word_embedding=fields.figures("word_embedding"),
-        files=fields.files("files"),
+        ternary_linears=_weight_figures(fields.inner("ternary_linears")),
+        word_embedding=_weight_figures(fields.inner("word_embedding")),
+        macs=None if fields.absent("macs") else _mac_counts(fields.inner("macs")),
+        files=_digests(fields.inner("files")),
     )
     fields.nothing_else()
     return manifest
 
 
-class _Fields:
-    """Takes typed fields out of a JSON object, naming the field that is wrong."""
+def _text_columns(fields: Fields) -> tuple[str, ...] | None:
+    """Take one or two names; earlier bundles lack the field."""
+    if fields.absent("text_columns"):
+        return None
+    names = fields.strings("text_columns")
+    if len(names) > 2:
+        raise fields.refuse("text_columns", "one or two strings", list(names))
+    return names
 
-    def __init__(self, file: Path, prefix: str, raw: Any) -> None:
-        self.file, self.prefix = file, prefix
-        if not isinstance(raw, dict):
-            raise BundleError(file, prefix.rstrip(".") or "content", expected="an object", found=repr(raw)[:80])
-        self.left: dict[str, Any] = dict(raw)
 
-    def refuse(self, name: str, expected: str, found: Any) -> BundleError:
-        return BundleError(self.file, self.prefix + name, expected=expected, found=repr(found)[:80])
+def _weight_figures(fields: Fields) -> WeightFigures:
+    found = WeightFigures(
+        weights=fields.integer("weights", 0),
+        packed_bytes=fields.integer("packed_bytes", 0),
+        scale_bytes=fields.integer("scale_bytes", 0),
+        bits_per_weight=fields.number("bits_per_weight"),
+        bits_per_weight_with_scales=fields.number("bits_per_weight_with_scales"),
+    )
+    fields.nothing_else()
+    return found
 
-    def take(self, name: str, kind: type, expected: str) -> Any:
-        if name not in self.left:
-            raise BundleError(self.file, self.prefix + name, expected=expected, found="nothing")
-        value = self.left.pop(name)
-        if type(value) is not kind:
-            raise self.refuse(name, expected, value)
-        return value
 
-    def constant(self, name: str, value: str | int) -> None:
-        found = self.take(name, type(value), repr(value))
-        if found != value:
-            raise self.refuse(name, repr(value), found)
+def _mac_counts(fields: Fields) -> MacCounts:
+    counts = MacCounts(*(fields.integer(part, 0) for part in ("per_token", "per_token_squared", "per_sequence")))
+    fields.nothing_else()
+    return counts
 
-    def text(self, name: str) -> str:
-        return str(self.take(name, str, "a string"))
 
-    def integer(self, name: str, lowest: int) -> int:
-        value = int(self.take(name, int, f"an integer >= {lowest}"))
-        if value < lowest:
-            raise self.refuse(name, f"an integer >= {lowest}", value)
-        return value
-
-    def number(self, name: str) -> float:
-        return float(self.take(name, float, "a number"))
-
-    def digest(self, name: str) -> str:
-        value = self.text(name)
-        if not _SHA256.fullmatch(value):
-            raise self.refuse(name, "a SHA-256 in hexadecimal", value)
-        return value
-
-    def strings(self, name: str) -> tuple[str, ...]:
-        values = self.take(name, list, "a list of strings")
-        if not values or not all(isinstance(value, str) for value in values):
-            raise self.refuse(name, "one or more strings", values)
-        return tuple(values)
-
-    def text_columns(self, name: str) -> tuple[str, ...] | None:
-        """Take one or two names; earlier bundles lack the field."""
-        if self.left.get(name) is None:
-            self.left.pop(name, None)
-            return None
-        names = self.strings(name)
-        if len(names) > 2:
-            raise self.refuse(name, "one or two strings", list(names))
-        return names
-
-    def figures(self, name: str) -> WeightFigures:
-        inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))
-        found = WeightFigures(
-            weights=inner.integer("weights", 0),
-            packed_bytes=inner.integer("packed_bytes", 0),
-            scale_bytes=inner.integer("scale_bytes", 0),
-            bits_per_weight=inner.number("bits_per_weight"),
-            bits_per_weight_with_scales=inner.number("bits_per_weight_with_scales"),
-        )
-        inner.nothing_else()
-        return found
-
-    def files(self, name: str) -> dict[str, str]:
-        """Take the payload's digests. Only the known names are accepted, so no entry can lead out of the bundle."""
-        inner = _Fields(self.file, name + ".", self.take(name, dict, "an object"))
-        digests = {payload: inner.digest(payload) for payload in PAYLOAD_FILES}
-        inner.nothing_else()
-        return digests
-
-    def nothing_else(self) -> None:
-        if self.left:
-            name = next(iter(self.left))
-            raise self.refuse(name, "no such field", self.left[name])
+def _digests(fields: Fields) -> dict[str, str]:
+    """Take the payload's digests. Only the known names are accepted, so no entry can lead out of the bundle."""
+    digests = {payload: fields.digest(payload) for payload in PAYLOAD_FILES}
+    fields.nothing_else()
+    return digests

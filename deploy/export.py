@@ -20,13 +20,14 @@ from deploy.bundle import (
     Bundle,
     Manifest,
     WeightFigures,
-    file_digest,
     manifest_json,
     read_bundle,
 )
+from deploy.bundle_files import digest_and_stamp
 from deploy.external_data import ExternalData
 from deploy.function_bodies import function_protos
 from deploy.lowering import FIRST_TOKEN_INDEX
+from deploy.mac_counts import mac_counts
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 from deploy.panels import pack_panels
 from ti_qat.artifact.atomic import whole_directory
@@ -48,7 +49,7 @@ def pack(artifact: Artifact, out: Path) -> Bundle:
         (fresh / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
         (fresh / TOKENIZER_FILE).write_text(artifact.tokenizer_json, encoding="utf-8")
         onnx.checker.check_model(str(fresh / MODEL_FILE))
-        manifest = _manifest(artifact, {name: file_digest(fresh / name) for name in PAYLOAD_FILES})
+        manifest = _manifest(artifact, {name: digest_and_stamp(fresh / name)[0] for name in PAYLOAD_FILES})
         (fresh / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
         read_bundle(fresh)
     return Bundle(Path(out), manifest)
@@ -108,6 +109,7 @@ def _manifest(artifact: Artifact, digests: Mapping[str, str]) -> Manifest:
         artifact=artifact.digest,
         ternary_linears=_figures(artifact.encoder, artifact.parameters, linears),
         word_embedding=_figures(artifact.encoder, artifact.parameters, embedding),
+        macs=mac_counts(artifact.encoder),
         files=dict(digests),
     )
 

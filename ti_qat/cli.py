@@ -35,8 +35,8 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "sweep": ("hwsim.exploration.cli:sweep", "Evaluate many accelerators; tell which ones nothing beats."),
     "pack": ("deploy.cli:pack", "Pack an artifact to 2 bits a weight as an ONNX bundle."),
     "verify": ("deploy.cli:verify", "Hold a bundle against its artifact on the whole evaluation split."),
-    "predict": ("deploy.runtime.cli:predict", "Classify texts with a bundle."),
-    "bench": ("deploy.runtime.cli:bench", "Measure a bundle's latency on this machine."),
+    "predict": ("deploy.runtime.predict_cli:predict", "Classify texts with a bundle."),
+    "bench": ("deploy.runtime.bench_cli:bench", "Measure a bundle's latency on this machine."),
     "report": ("hwsim.cli:report", "Write a run's report again from its stages' results."),
     "compare": ("hwsim.reporting.cli:compare", "Hold two simulations, or two runs, side by side."),
 }

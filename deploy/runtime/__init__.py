@@ -6,8 +6,8 @@
 'positive'
 """
 
-from deploy.bundle import BundleError
-from deploy.runtime.classifier import Classifier, Prediction, TextError
+from deploy.bundle_files import BundleError
+from deploy.runtime.classifier import Classifier, InferenceError, Prediction, TextError
 from deploy.runtime.session import RuntimeConfigurationError
 
-__all__ = ["BundleError", "Classifier", "Prediction", "RuntimeConfigurationError", "TextError"]
+__all__ = ["BundleError", "Classifier", "InferenceError", "Prediction", "RuntimeConfigurationError", "TextError"]

@@ -20,7 +20,7 @@ from deploy.runtime.timing import time_calls_ms
 def main(bundle: Path, inputs_file: Path) -> None:
     """Measure and print."""
     classifier = Classifier.load(bundle, threads=1)
-    with np.load(inputs_file) as arrays:
+    with np.load(inputs_file, allow_pickle=False) as arrays:
         input_ids, token_type_ids, lengths = (arrays[name] for name in ("input_ids", "token_type_ids", "lengths"))
     calls = [
         {

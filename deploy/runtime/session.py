@@ -7,7 +7,9 @@ import warnings
 
 import onnxruntime as ort
 
-from deploy.bundle import MODEL_FILE, Bundle, BundleError
+from deploy.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle
+from deploy.bundle_files import BundleError
+from deploy.model_check import ModelRefusedError, Weights, check_model
 from deploy.runtime.operator_library import library_path
 
 # Key of the session option that names an instruction set (deploy/csrc/ort/register.cpp).
@@ -18,6 +20,17 @@ ISA_VARIABLE = "TI_QAT_ISA"
 # Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
 MAX_THREADS = 256
 ISAS = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot")
+
+# Where a model that is given as bytes has its external data; known since this version.
+WEIGHTS_FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
+FIRST_WITH_WEIGHTS_FOLDER = (1, 22)
+
+# Name, element type and rank of what a bundle's model takes.
+MODEL_INPUTS = (
+    ("input_ids", "tensor(int32)", 2),
+    ("token_type_ids", "tensor(int32)", 2),
+    ("lengths", "tensor(int32)", 1),
+)
 
 
 class RuntimeConfigurationError(ValueError):
@@ -48,20 +61,54 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
     try:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime's exception classes have no public common base
-        raise RuntimeConfigurationError(_reason(error)) from error
+        raise RuntimeConfigurationError(reason(error)) from error
     return options
 
 
 def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None = None) -> ort.InferenceSession:
-    """Open the bundle's model; see `session_options`. Raises BundleError if ONNX Runtime refuses it."""
+    """Open the bundle's model; see `session_options`.
+
+    Raises BundleError for a model that may not be opened (deploy/model_check.py), that ONNX Runtime
+    refuses, or whose files change while it is opened.
+    """
     options = session_options(threads=threads, isa=isa)
     if library_path() is None:
         warnings.warn("the compiled operators are not installed: same results, much slower", stacklevel=3)
-    model = bundle.path / MODEL_FILE
+    model, content = bundle.path / MODEL_FILE, bundle.read(MODEL_FILE)
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        check_model(content, Weights(WEIGHTS_FILE, bundle.stamps[WEIGHTS_FILE].size_bytes))
+    except ModelRefusedError as error:
+        raise BundleError(model, "model", expected="one that is safe to open", found=str(error)) from error
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    source: str | bytes = str(model)
+    if _version() >= FIRST_WITH_WEIGHTS_FOLDER:
+        # The bytes that were checked, whatever the file holds by now.
+        options.add_session_config_entry(WEIGHTS_FOLDER_OPTION, str(bundle.path))
+        source = content
+    try:
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
-        raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=_reason(error)) from error
+        raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=reason(error)) from error
+    for name in (MODEL_FILE, WEIGHTS_FILE):
+        bundle.require_unchanged(name)
+    _require_signature(bundle, session)
+    return session
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in ort.__version__.split(".")[:2])
+
+
+def _require_signature(bundle: Bundle, session: ort.InferenceSession) -> None:
+    """Raise BundleError unless the model takes tokens and gives a logit for every label of the manifest."""
+    model = bundle.path / MODEL_FILE
+    inputs = tuple((found.name, found.type, len(found.shape)) for found in session.get_inputs())
+    if inputs != MODEL_INPUTS:
+        raise BundleError(model, "inputs", expected=str(MODEL_INPUTS), found=str(inputs)[:200])
+    labels = len(bundle.manifest.labels)
+    outputs = [(found.type, len(found.shape), found.shape[-1:]) for found in session.get_outputs()]
+    if outputs != [("tensor(float)", 2, [labels])]:
+        raise BundleError(model, "outputs", expected=f"float32 (B, {labels})", found=str(outputs)[:200])
 
 
 def supported_isas() -> tuple[str, ...]:
@@ -85,6 +132,6 @@ def active_isa(isa: str | None = None) -> str:
     return isa or os.environ.get(ISA_VARIABLE) or available[-1]
 
 
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its numeric prefix."""
+def reason(error: Exception) -> str:
+    """Return ONNX Runtime's message without its numeric prefix."""
     return str(error).rpartition("INVALID_ARGUMENT : ")[2]

@@ -9,7 +9,8 @@ from typing import Any
 import onnx
 import pytest
 
-from deploy.bundle import MODEL_FILE, PAYLOAD_FILES, BundleError, file_digest, read_bundle
+from deploy.bundle import MODEL_FILE, PAYLOAD_FILES, read_bundle
+from deploy.bundle_files import BundleError, digest_and_stamp
 from deploy.export import pack
 from deploy.lowering import LOWERINGS
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
@@ -157,7 +158,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [MODEL_FILE, "tokenizer.json"])
 def test_a_payload_with_the_right_checksum_but_no_sense_is_refused(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"nonsense")
-    _edit(bundle, lambda m: m["files"].update({name: file_digest(bundle / name)}))
+    _edit(bundle, lambda m: m["files"].update({name: digest_and_stamp(bundle / name)[0]}))
     with pytest.raises(BundleError, match=f"{name}: "):
         Classifier.load(bundle)
 
@@ -165,8 +166,8 @@ def test_a_payload_with_the_right_checksum_but_no_sense_is_refused(bundle: Path,
 def test_weights_cut_short_are_refused(bundle: Path) -> None:
     weights = bundle / "model.bin"
     weights.write_bytes(weights.read_bytes()[:100])
-    _edit(bundle, lambda m: m["files"].update({"model.bin": file_digest(weights)}))
-    with pytest.raises(BundleError, match=r"model\.onnx: model: expected a model"):
+    _edit(bundle, lambda m: m["files"].update({"model.bin": digest_and_stamp(weights)[0]}))
+    with pytest.raises(BundleError, match=r"model\.onnx: .*external data: expected at most 100 bytes"):
         Classifier.load(bundle)
 
 
@@ -178,6 +179,6 @@ def test_a_weights_file_elsewhere_is_refused(bundle: Path) -> None:
             if entry.key == "location":
                 entry.value = "../outside.bin"
     (bundle / MODEL_FILE).write_bytes(model.SerializeToString())
-    _edit(bundle, lambda m: m["files"].update({MODEL_FILE: file_digest(bundle / MODEL_FILE)}))
+    _edit(bundle, lambda m: m["files"].update({MODEL_FILE: digest_and_stamp(bundle / MODEL_FILE)[0]}))
     with pytest.raises(BundleError, match=r"model\.onnx: "):
         Classifier.load(bundle)

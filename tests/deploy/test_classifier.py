@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,10 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from deploy.export import pack
-from deploy.runtime import Classifier, RuntimeConfigurationError
+from deploy.runtime import BundleError, Classifier, InferenceError, RuntimeConfigurationError
 from deploy.runtime import session as session_module
 from deploy.runtime.classifier import TextError
-from deploy.runtime.cli import bench, predict
+from deploy.runtime.predict_cli import predict
 from deploy.runtime.session import supported_isas
 from tests.builders import tiny_artifact, tiny_quantization
 from tests.deploy.operands import same_bits
@@ -23,7 +24,6 @@ from ti_qat.artifact.encoder import execute
 from ti_qat.artifact.io import Artifact
 from ti_qat.artifact.reference import KERNELS
 from ti_qat.artifact.schema import ActivationScaling, Granularity, Quantization
-from ti_qat.cli import main
 
 ROOT = Path(__file__).parents[2]
 PER_TENSOR_DYNAMIC = tiny_quantization(
@@ -102,6 +102,42 @@ def test_scores_are_probabilities_of_every_label(bundle: Path) -> None:
     assert found.score == max(found.scores.values()) == found.scores[found.label]
 
 
+def test_the_most_probable_labels_come_best_first(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    (every,), (two,), (many,) = (classifier(["a good film"], top_k=k) for k in (None, 2, 9))
+    ranked = sorted(every.scores, key=every.scores.__getitem__, reverse=True)
+    assert list(two.scores) == ranked[:2]
+    assert list(many.scores) == ranked
+    assert two.scores[ranked[1]] == every.scores[ranked[1]]
+    assert (two.label, two.score) == (every.label, every.score) == (ranked[0], every.scores[ranked[0]])
+    for wrong in ({"top_k": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="expected 1 or more, found 0"):
+            classifier(["a good film"], **wrong)
+
+
+def test_a_closed_classifier_gives_back_its_threads_and_refuses(bundle: Path) -> None:
+    with Classifier.load(bundle, threads=3) as classifier:
+        inside = _thread_count()
+        assert classifier(["a good film"])
+    assert _thread_count() <= inside - 2
+    with pytest.raises(RuntimeConfigurationError, match="expected an open classifier, found a closed one"):
+        classifier(["a good film"])
+
+
+def _thread_count() -> int:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted in /proc")
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_a_manifest_with_other_labels_than_the_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"labels": ["one", "two"]}))
+    with pytest.raises(BundleError, match=r"outputs: expected float32 \(B, 2\), found .*3"):
+        Classifier.load(tmp_path / "bundle")
+
+
 def test_a_regression_predicts_its_logit_as_it_is(regression: tuple[Artifact, Path]) -> None:
     bundle = regression[1]
     classifier = Classifier.load(bundle)
@@ -147,28 +183,6 @@ def test_a_model_of_pairs_refuses_one_text_and_the_reverse(bundles_of: dict[int,
         single([("a good film", "dull")])
 
 
-def test_predict_takes_what_the_model_was_trained_on(bundles_of: dict[int, Path]) -> None:
-    single, pairs = (str(bundles_of[count]) for count in (1, 2))
-    as_told = CliRunner().invoke(main, ["predict", pairs, "a good\tfilm"])
-    assert as_told.exit_code == 0, as_told.stderr
-    assert as_told.stdout == CliRunner().invoke(main, ["predict", pairs, "--pairs", "a good\tfilm"]).stdout
-    found = Classifier.load(pairs)([("a good", "film")])[0]
-    assert as_told.stdout == f"{found.label}\t{found.score:.4f}\ta good\tfilm\n"
-    # A tab in a single text is white space of it.
-    assert CliRunner().invoke(main, ["predict", single, "a good\tfilm"]).exit_code == 0
-
-
-def test_predict_says_what_the_model_takes(bundles_of: dict[int, Path]) -> None:
-    one_text = CliRunner().invoke(main, ["predict", str(bundles_of[2]), "a\tfilm", "a good film"])
-    assert (one_text.exit_code, one_text.stdout) == (2, "")
-    assert one_text.stderr == (
-        "ti-qat: text 2: expected two texts (question, reply) with a tab between them, found no tab\n"
-    )
-    two_texts = CliRunner().invoke(main, ["predict", str(bundles_of[1]), "--pairs", "a\tfilm"])
-    assert (two_texts.exit_code, two_texts.stdout) == (2, "")
-    assert two_texts.stderr.endswith("expected one text a line (review) and no --pairs, found --pairs\n")
-
-
 def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:
     with pytest.raises(TypeError, match="sequence of texts"):
         Classifier.load(bundle)("a good film")
@@ -177,43 +191,8 @@ def test_a_single_string_is_no_sequence_of_texts(bundle: Path) -> None:
 def test_ids_outside_the_vocabulary_are_an_error(bundle: Path) -> None:
     ids = np.full((1, 4), 61, np.int32)
     inputs = {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "lengths": np.array([4], np.int32)}
-    with pytest.raises(Exception, match="input_ids: expected values from 0 to 60, found 61"):
+    with pytest.raises(InferenceError, match="input_ids: expected values from 0 to 60, found 61"):
         Classifier.load(bundle).logits(inputs)
-
-
-def test_predict_reads_arguments_and_standard_input(bundle: Path) -> None:
-    given = CliRunner().invoke(predict, [str(bundle), "a good film", "dull", "--json"])
-    piped = CliRunner().invoke(predict, [str(bundle), "--json"], input="a good film\ndull\n")
-    assert given.exit_code == piped.exit_code == 0
-    assert given.stdout == piped.stdout
-    rows = json.loads(given.stdout)["predictions"]
-    assert [row["text"] for row in rows] == ["a good film", "dull"]
-    assert set(rows[0]) == {"text", "label", "score", "scores"}
-
-
-def test_predict_names_the_line_that_is_not_utf_8(bundle: Path) -> None:
-    done = CliRunner().invoke(predict, [str(bundle)], input=b"a good film\ncaf\xe9\n")
-    assert isinstance(done.exception, TextError)
-    assert str(done.exception) == "standard input: line 2: expected UTF-8, found 0xe9"
-
-
-def test_predict_takes_pairs_with_a_tab(bundle: Path) -> None:
-    done = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good\tfilm\n")
-    assert done.exit_code == 0
-    assert done.stdout.endswith("a good\tfilm\n")
-    wrong = CliRunner().invoke(predict, [str(bundle), "--pairs"], input="a good film\n")
-    assert isinstance(wrong.exception, TextError)
-
-
-def test_bench_measures(bundle: Path) -> None:
-    arguments = [str(bundle), "--threads", "1", "--seq-len", "5", "--batch", "2", "--calls", "4", "--json"]
-    done = CliRunner().invoke(bench, arguments)
-    found = json.loads(done.stdout)
-    assert (found["threads"], found["seq_len"], found["batch"], found["calls"]) == (1, 5, 2, 4)
-    assert 0 < found["latency_ms_p50"] <= found["latency_ms_p90"] <= found["latency_ms_p99"]
-    assert found["peak_rss_bytes"] > 0
-    too_long = CliRunner().invoke(bench, [str(bundle), "--seq-len", "17"])
-    assert isinstance(too_long.exception, RuntimeConfigurationError)
 
 
 def test_a_device_needs_neither_training_nor_packing_packages(bundle: Path) -> None:

@@ -48,6 +48,7 @@ void run(const char* name, const char* isa, int64_t heads, const TiQatTensor* in
   check_packed_inputs(*spec, request);
   Output results[kMaxOutputs];
   spec->prepare(request, results);
+  check_outputs(*spec, results);
   const bool only_describe = outputs[0].data == nullptr;
   describe(*spec, results, outputs);
   if (only_describe) return;

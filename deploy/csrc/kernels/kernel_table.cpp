@@ -1,6 +1,7 @@
 // Compiled once per instruction set, with that set's flags and TI_QAT_ISA_NAME=scalar|sse41|..., a name of isa.h.
 #include "kernels/attention_kernels.h"
 #include "kernels/float_kernels.h"
+#include "kernels/int8_dots.h"
 #include "kernels/qs8_qc2w_gemm.h"
 
 #define TI_QAT_JOIN_EXPANDED(prefix, suffix) prefix##suffix
@@ -21,6 +22,7 @@ extern const KernelTable TI_QAT_JOIN(kernels__, TI_QAT_ISA_NAME) = {
     tanh_all,
     embed,
     classify,
+    int8_dots,
 };
 
 }  // namespace ti_qat

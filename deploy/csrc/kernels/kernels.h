@@ -101,6 +101,8 @@ struct KernelTable {
   void (*embed)(const uint8_t* w, float scale, const float* type, const float* position, size_t width, float* out);
   // out (labels) = weight (labels, width) . x (width) + bias
   void (*classify)(const float* x, const float* weight, const float* bias, size_t labels, size_t width, float* out);
+  // Multiplies int8 codes on registers for `rounds` rounds; returns the number of multiply-accumulates
+  uint64_t (*int8_dots)(uint64_t rounds);
 };
 
 extern const KernelTable kernels__scalar;

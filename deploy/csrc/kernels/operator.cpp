@@ -7,6 +7,10 @@ const char* element_type_name(ElementType type) {
   return kTypeNames[static_cast<int32_t>(type)];
 }
 
+size_t element_bytes(ElementType type) {
+  return type == ElementType::kFloat32 || type == ElementType::kInt32 ? 4 : 1;
+}
+
 bool Shape::operator==(const Shape& other) const {
   if (rank != other.rank) return false;
   for (size_t i = 0; i < rank; ++i) {
@@ -46,6 +50,18 @@ const OperatorSpec* find_operator(const std::string& name) {
   return nullptr;
 }
 
+void check_elements(const std::string& where, const Shape& shape) {
+  constexpr int64_t kMaxElements = int64_t{1} << 40;
+  int64_t elements = 1;
+  for (size_t i = 0; i < shape.rank; ++i) {
+    const int64_t dim = shape.dims[i];
+    if (dim < 1 || dim > kMaxElements / elements) {
+      throw OperatorError(where + "expected 1 to 2^40 elements, found shape " + shape.text());
+    }
+    elements *= dim;
+  }
+}
+
 void check_operand(const OperatorSpec& spec, size_t index, const Operand& operand) {
   const std::string where = std::string(spec.name) + ": " + spec.input_names[index] + ": ";
   if (operand.type != spec.input_types[index]) {
@@ -53,14 +69,16 @@ void check_operand(const OperatorSpec& spec, size_t index, const Operand& operan
                         element_type_name(operand.type));
   }
   if (operand.shape.rank < 1) throw OperatorError(where + "expected rank 1 or more, found a scalar");
-  constexpr int64_t kMaxElements = int64_t{1} << 40;
-  int64_t elements = 1;
-  for (size_t i = 0; i < operand.shape.rank; ++i) {
-    const int64_t dim = operand.shape.dims[i];
-    if (dim < 1 || dim > kMaxElements / elements) {
-      throw OperatorError(where + "expected 1 to 2^40 elements, found shape " + operand.shape.text());
-    }
-    elements *= dim;
+  check_elements(where, operand.shape);
+  const size_t bytes = element_bytes(operand.type);
+  if (reinterpret_cast<uintptr_t>(operand.data) % bytes != 0) {
+    throw OperatorError(where + "expected data at a multiple of " + std::to_string(bytes) + " bytes");
+  }
+}
+
+void check_outputs(const OperatorSpec& spec, const Output* outputs) {
+  for (size_t i = 0; i < spec.output_count; ++i) {
+    check_elements(std::string(spec.name) + ": result: ", outputs[i].shape);
   }
 }
 

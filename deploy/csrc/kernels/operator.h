@@ -15,6 +15,7 @@ namespace ti_qat {
 enum class ElementType : int32_t { kFloat32 = 0, kUint8 = 1, kInt8 = 2, kInt32 = 3 };
 
 const char* element_type_name(ElementType type);
+size_t element_bytes(ElementType type);
 
 // An operand that breaks the operator's contract: says which, what was expected and what was found.
 class OperatorError : public std::runtime_error {
@@ -82,7 +83,16 @@ extern const OperatorSpec kOperators[kOperatorCount];
 // The row named `name`, or null.
 const OperatorSpec* find_operator(const std::string& name);
 
-// Type, rank and size limits that hold for every operand. Throws OperatorError.
+// Products of sizes that pass the checks, in bytes too, stay inside size_t.
+static_assert(sizeof(size_t) >= sizeof(int64_t), "a machine of 64 bits");
+
+// Throws OperatorError unless every dimension is at least 1 and there are at most 2^40 elements.
+void check_elements(const std::string& where, const Shape& shape);
+
+// The same for the results that prepare() gave.
+void check_outputs(const OperatorSpec& spec, const Output* outputs);
+
+// Type, rank, size and alignment limits that hold for every operand. Throws OperatorError.
 void check_operand(const OperatorSpec& spec, size_t index, const Operand& operand);
 
 // Throws OperatorError if a two-bit field of the packed codes holds 3.

@@ -31,6 +31,7 @@ void prepare_feed_forward_inputs(const Request& request, bool per_token, Output*
   expect_linear_width("x", in.x->shape);
   expect_linear_width("up_bias", in.up.bias->shape);
   in.up.expect("up", hidden, in.up.out_features());
+  check_elements("up: ", in.x->shape.with_back(in.up.out_features()));
   in.down.expect("down", in.up.out_features(), hidden);
   in.norm.expect(hidden);
   expect_scale_if_present("up_input_scale", in.up_input_scale);

@@ -79,6 +79,7 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
     check_packed_inputs(spec, request);
     Output outputs[kMaxOutputs];
     spec.prepare(request, outputs);
+    check_outputs(spec, outputs);
     for (size_t i = 0; i < spec.output_count; ++i) {
       OrtValue* value = nullptr;
       check(api.KernelContext_GetOutput(context, i, outputs[i].shape.dims, outputs[i].shape.rank, &value));

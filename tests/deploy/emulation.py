@@ -108,6 +108,11 @@ class OperatorServer:
         return np.frombuffer(self._receive(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
 
 
+def library_of(name: str) -> Path:
+    """The operators' library built for machine `name`."""
+    return _built(MACHINES[name].options).parent / "ti_qat_ops" / "libti_qat_ops.so"
+
+
 @cache
 def server(name: str) -> OperatorServer:
     return OperatorServer(name)

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import Any
 
 from onnx import NodeProto, helper
 
-from deploy.lowering import node_of
-from deploy.operators import DOMAIN, SCHEMAS
+from deploy.lowering import attributes_of, node_of
+from deploy.operators import DOMAIN, HEADS, SCHEMAS
 from ti_qat.artifact.encoder import LENGTHS, Encoder, Operation, OpKind, build_encoder
+from ti_qat.artifact.packing import TWO_BITS, Packing
 from ti_qat.artifact.schema import ActivationScaling, EncoderShape, Granularity, Quantization
 
 # The block that an operation belongs to, by its name, and the operator of such a block.
@@ -29,7 +29,6 @@ _BLOCKS = (
 )
 _PER_TOKEN = "PerToken"
 RESULT = "y"
-HEADS = "heads"
 # How many tokens of a sequence an attention block gives a result for, where that is not all of them.
 QUERIES = "queries"
 FIRST_TOKEN_ONLY = "first_token.count"
@@ -55,17 +54,17 @@ class Block:
         at = SCHEMAS[self.operator].inputs.index(self.computed)
         return replace(self, inputs=(*self.inputs[:at], FIRST_TOKEN_ONLY, *self.inputs[at + 1 :]))
 
-    def node(self) -> NodeProto:
-        """Return the node that computes the block."""
-        attributes: dict[str, Any] = {HEADS: self.heads} if SCHEMAS[self.operator].heads else {}
+    def node(self, packing: Packing) -> NodeProto:
+        """Return the node that computes the block on weights so packed."""
+        attributes = attributes_of(self.operator, packing, self.heads)
         return helper.make_node(
             self.operator, list(self.inputs), [self.output], name=self.name, domain=DOMAIN, **attributes
         )
 
     @property
     def heads(self) -> int:
-        """Heads of an attention block."""
-        return next(op.attributes[HEADS] for op in self.operations if HEADS in op.attributes)
+        """Heads of an attention block; 0 of any other."""
+        return next((op.attributes[HEADS] for op in self.operations if HEADS in op.attributes), 0)
 
 
 def blocks(encoder: Encoder) -> list[Block | Operation]:
@@ -104,9 +103,9 @@ def computed_role(operator: str) -> str:
     return QUERIES if QUERIES in SCHEMAS[operator].inputs else LENGTHS
 
 
-def lower(step: Block | Operation) -> NodeProto:
-    """Return the node of a block or of an operation."""
-    return step.node() if isinstance(step, Block) else node_of(step)
+def lower(step: Block | Operation, packing: Packing = TWO_BITS) -> NodeProto:
+    """Return the node of a block or of an operation, on weights so packed."""
+    return step.node(packing) if isinstance(step, Block) else node_of(step, packing)
 
 
 @cache

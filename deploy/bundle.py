@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 from deploy.bundle_files import BundleError, FileStamp, digest_and_stamp, read_at_most
 from deploy.manifest_fields import Fields, json_object
@@ -20,12 +21,18 @@ MANIFEST_FILE = "bundle.json"
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "model.bin"
 TOKENIZER_FILE = "tokenizer.json"
+# What the graph is made of, and bits a ternary weight takes; the first of each is the default.
+STANDARD = "standard"
+PROFILES = ("ops", STANDARD)
+WEIGHT_BITS = (2.0, 1.6)
 PAYLOAD_FILES = (MODEL_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 MAX_MANIFEST_BYTES = 1 << 20
 # Of the files that are read into memory; weights are mapped.
 MAX_READ_BYTES = {MODEL_FILE: 1 << 24, TOKENIZER_FILE: 1 << 26}
 MAX_TOKENS = 1 << 20
 MAX_TOKEN_ID = (1 << 31) - 1
+
+Choice = TypeVar("Choice", str, float)
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,9 @@ class Manifest:
     A bundle of one label is a regression: its only logit is the number of that name. `text_columns` names
     the texts of a row in the model's order, one or two; None where the artifact does not say. `macs` is
     None in bundles from before they were counted. `files` maps each payload file to its SHA-256;
-    `operators` is the version of the custom operators' domain; `artifact` is the digest of the artifact
-    that was packed.
+    `profile` is one of PROFILES, `weight_bits` one of WEIGHT_BITS; bundles from before them are `ops` at
+    2.0. `operators` is the version of the custom operators' domain, 0 in a `standard` bundle, which has
+    none; `artifact` is the digest of the artifact that was packed.
     """
 
     task: str
@@ -69,6 +77,8 @@ class Manifest:
     text_columns: tuple[str, ...] | None
     max_length: int
     pad_token_id: int
+    profile: str
+    weight_bits: float
     operators: int
     opset: int
     artifact: str
@@ -81,6 +91,11 @@ class Manifest:
     def is_regression(self) -> bool:
         """Whether the model predicts a number instead of a class."""
         return len(self.labels) == 1
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the model is made of ONNX Runtime's operators alone, and needs no library of ours."""
+        return self.profile == STANDARD
 
     @property
     def takes_pairs(self) -> bool | None:
@@ -146,7 +161,9 @@ def _parse_manifest(file: Path) -> Manifest:
         text_columns=_text_columns(fields),
         max_length=fields.integer("max_length", 1, MAX_TOKENS),
         pad_token_id=fields.integer("pad_token_id", 0, MAX_TOKEN_ID),
-        operators=fields.integer("operators", 1),
+        profile=_one_of(fields, "profile", PROFILES),
+        weight_bits=_one_of(fields, "weight_bits", WEIGHT_BITS),
+        operators=fields.integer("operators", 0),
         opset=fields.integer("opset", 1),
         artifact=fields.digest("artifact"),
         ternary_linears=_weight_figures(fields.inner("ternary_linears")),
@@ -166,6 +183,17 @@ def _text_columns(fields: Fields) -> tuple[str, ...] | None:
     if len(names) > 2:
         raise fields.refuse("text_columns", "one or two strings", list(names))
     return names
+
+
+def _one_of(fields: Fields, name: str, choices: tuple[Choice, ...]) -> Choice:
+    """Take one of `choices`; earlier bundles lack the field and have the first."""
+    if fields.absent(name):
+        return choices[0]
+    expected = "one of " + ", ".join(map(str, choices))
+    value = fields.take(name, type(choices[0]), expected)
+    if value not in choices:
+        raise fields.refuse(name, expected, value)
+    return cast(Choice, value)
 
 
 def _weight_figures(fields: Fields) -> WeightFigures:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from deploy.blocks import HEADS, RESULT, canonical_block, computed_role, is_block
+from deploy.blocks import RESULT, canonical_block, computed_role, is_block
 from deploy.lowering import node_of
-from deploy.operators import DOMAIN, DOMAIN_VERSION, OPSET, SCHEMAS
+from deploy.operators import DOMAIN, DOMAIN_VERSION, HEADS, OPSET, PACKING, SCHEMAS
+from deploy.panels import PANEL_CHANNELS, WORD_CODES
 from ti_qat.artifact import numerics
+from ti_qat.artifact.packing import TWO_BITS, Packing
 from ti_qat.artifact.schema import EncoderShape
 
 Value = str | np.ndarray[Any, Any] | np.generic
@@ -61,15 +63,15 @@ class Body:
         return f"v{len(self.nodes)}"
 
 
-def function_protos(shape: EncoderShape) -> list[FunctionProto]:
-    """Return one function for each operator; sums are padded for an encoder of `shape`."""
+def function_protos(shape: EncoderShape, packing: Packing = TWO_BITS) -> list[FunctionProto]:
+    """Return one function for each operator; sums are padded for an encoder of `shape`, weights are so packed."""
     hidden_width = numerics.power_of_two_at_least(shape.hidden)
     token_width = numerics.power_of_two_at_least(shape.positions)
     bodies: dict[str, Callable[[Body], None]] = {
         "Quantize": _quantize,
         "QuantizePerToken": _quantize_per_token,
-        "TernaryLinear": _ternary_linear,
-        "TernaryEmbedding": _ternary_embedding,
+        "TernaryLinear": lambda body: _ternary_linear(body, packing),
+        "TernaryEmbedding": lambda body: _ternary_embedding(body, packing),
         "LayerNorm": lambda body: _layer_norm(body, hidden_width),
         "AttentionScores": _attention_scores,
         "Softmax": lambda body: _softmax(body, token_width),
@@ -79,7 +81,7 @@ def function_protos(shape: EncoderShape) -> list[FunctionProto]:
         "Classifier": lambda body: _classifier(body, hidden_width),
     }
     for name in filter(is_block, SCHEMAS):
-        bodies[name] = partial(_block, operator=name)
+        bodies[name] = partial(_block, operator=name, packing=packing)
     return [_function(name, bodies[name]) for name in SCHEMAS]
 
 
@@ -95,13 +97,14 @@ def _function(name: str, write: Callable[[Body], None]) -> FunctionProto:
         body.nodes,
         [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)],
         [HEADS] if schema.heads else [],
+        [helper.make_attribute(PACKING, TWO_BITS.codes_per_byte)] if schema.packed else [],
     )
 
 
-def _block(body: Body, operator: str) -> None:
+def _block(body: Body, operator: str, packing: Packing) -> None:
     """Write the block's operations, one custom operator each, and zeros where no result is asked for."""
     for op in canonical_block(operator):
-        body.add(node_of(op))
+        body.add(node_of(op, packing))
     _computed_only(body, op.outputs[0], computed_role(operator))
 
 
@@ -184,15 +187,27 @@ def _quantize_per_token(body: Body) -> None:
     _quantize_codes(body, "x", scale)
 
 
-def _unpack_fields(body: Body, packed: str, width: str) -> str:
-    """Return the fields code + 1 of packed bytes (rows..., bytes) as uint8 (rows..., width)."""
-    shifted = body(
-        "BitShift", body("Unsqueeze", packed, _ints(-1)), np.array([0, 2, 4, 6], np.uint8), direction="RIGHT"
-    )
-    fields = body("BitwiseAnd", shifted, np.uint8(3))
+def _unpack_digits(body: Body, packed: str, packing: Packing) -> str:
+    """Return the digits code + 1 of packed bytes (rows..., bytes) as uint8 (rows..., all that they hold)."""
+    # A table instead of divisions, which early versions lack for bytes; Gather refuses a byte beyond it.
+    table = (np.arange(packing.legal_bytes)[:, None] // packing.places % packing.base).astype(np.uint8)
+    digits = body("Gather", table, body("Cast", packed, to=TensorProto.INT32), axis=0)
     rows = body("Shape", packed, end=-1)
-    flat = body("Reshape", fields, body("Concat", rows, _ints(-1), axis=0))
-    return body("Slice", flat, _ints(0), width, _ints(-1))
+    return body("Reshape", digits, body("Concat", rows, _ints(-1), axis=0))
+
+
+def _first_columns(body: Body, x: str, width: str) -> str:
+    return body("Slice", x, _ints(0), width, _ints(-1))
+
+
+def _unpack_panels(body: Body, weight: str, width: str, channels: str, packing: Packing) -> str:
+    """Return the digits of a linear's weight, in panels, as uint8 (channels, width)."""
+    digits = _unpack_digits(body, body("Flatten", weight, axis=1), packing)
+    whole_words = body("Div", body("Shape", digits, start=-1), _ints(PANEL_CHANNELS * WORD_CODES))
+    digits = _first_columns(body, digits, body("Mul", whole_words, _ints(PANEL_CHANNELS * WORD_CODES)))
+    by_word = body("Reshape", digits, _ints(0, -1, PANEL_CHANNELS, WORD_CODES))
+    by_channel = body("Flatten", body("Transpose", by_word, perm=[0, 2, 1, 3]), axis=2)
+    return _first_columns(body, body("Slice", by_channel, _ints(0), channels, _ints(0)), width)
 
 
 def _offset_codes(body: Body, codes: str) -> str:
@@ -207,19 +222,18 @@ def _dequantize(body: Body, accumulator: str, scale: str, output: str | None = N
     return body("Mul", body("Cast", wide, to=TensorProto.FLOAT), scale, output=output)
 
 
-def _ternary_linear(body: Body) -> None:
-    by_channel = body("Flatten", body("Transpose", "weight", perm=[0, 2, 1, 3]), axis=2)
-    rows = body("Slice", by_channel, _ints(0), body("Shape", "bias"), _ints(0))
-    fields = _unpack_fields(body, rows, body("Shape", "codes", start=-1))
-    weight = body("Transpose", fields, perm=[1, 0])
+def _ternary_linear(body: Body, packing: Packing) -> None:
+    digits = _unpack_panels(body, "weight", body("Shape", "codes", start=-1), body("Shape", "bias"), packing)
+    weight = body("Transpose", digits, perm=[1, 0])
     accumulator = body("MatMulInteger", _offset_codes(body, "codes"), weight, np.uint8(128), np.uint8(1))
     scaled = _dequantize(body, accumulator, body("Mul", "scale", "weight_scale"))
     body("Add", scaled, "bias", output="y")
 
 
-def _ternary_embedding(body: Body) -> None:
-    fields = _unpack_fields(body, body("Gather", "word", "input_ids", axis=0), body("Shape", "position", start=-1))
-    codes = body("Sub", body("Cast", fields, to=TensorProto.FLOAT), numerics.ONE)
+def _ternary_embedding(body: Body, packing: Packing) -> None:
+    digits = _unpack_digits(body, body("Gather", "word", "input_ids", axis=0), packing)
+    digits = _first_columns(body, digits, body("Shape", "position", start=-1))
+    codes = body("Sub", body("Cast", digits, to=TensorProto.FLOAT), numerics.ONE)
     scales = body("Cast", body("Shape", "word_scale"), to=TensorProto.INT32)
     # One shared scale: every id modulo 1 is its index.
     scale = body("Gather", "word_scale", body("Mod", "input_ids", scales), axis=0)

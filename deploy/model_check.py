@@ -19,7 +19,7 @@ from deploy.protobuf_wire import MalformedError, fields, text
 
 DOMAINS = ("", "ai.onnx", "ti_qat")
 # Of ONNX Runtime's own operators.
-CONTRIBUTED = (("com.microsoft", "MatMulNBits"),)
+CONTRIBUTED = (("com.microsoft", "MatMulNBits"), ("com.microsoft", "Gelu"))
 MAX_NODES = 1_000_000
 MAX_CALL_DEPTH = 16
 EXTERNAL_KEYS = ("location", "offset", "length")

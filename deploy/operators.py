@@ -15,16 +15,27 @@ DOMAIN_VERSION = 2
 # Pinned: onnx writes newer ones by default than the supported ONNX Runtimes read.
 OPSET = 18
 IR_VERSION = 10
+HEADS = "heads"
+PACKING = "packing"
 
 
 @dataclass(frozen=True)
 class OperatorSchema:
-    """Signature of one operator; `heads` tells whether it has that integer attribute."""
+    """Signature of one operator; `heads` tells whether it has that integer attribute.
+
+    An operator that is `packed` has the integer attribute `packing`: how many codes a byte of its packed
+    inputs holds, 4 (the default) or 5; see ti_qat.artifact.packing.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     heads: bool = False
+
+    @property
+    def packed(self) -> bool:
+        """Whether it reads packed codes."""
+        return self.name.startswith("Ternary")
 
 
 _NORM = ("gamma", "beta", "epsilon")

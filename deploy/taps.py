@@ -14,6 +14,7 @@ from deploy.bundle import MODEL_FILE, Bundle
 from deploy.lowering import node_of
 from deploy.runtime.session import session_options
 from ti_qat.artifact.encoder import Encoder, OpKind
+from ti_qat.artifact.packing import PACKINGS
 
 Array = np.ndarray[Any, Any]
 
@@ -30,14 +31,16 @@ class TappedModel:
     def __init__(self, bundle: Bundle, encoder: Encoder, *, threads: int | None = None, isa: str | None = None) -> None:
         self.names = quantizer_outputs(encoder)
         model = onnx.load(str(bundle.path / MODEL_FILE))
-        # A block keeps its codes to itself; its operations, on the bundle's own weights, do not.
-        del model.graph.node[:]
-        model.graph.node.extend(node_of(op) for op in encoder.operations)
+        if not bundle.manifest.is_standard:
+            # A block keeps its codes to itself; its operations, on the bundle's own weights, do not.
+            packing = next(packing for packing in PACKINGS if packing.weight_bits == bundle.manifest.weight_bits)
+            del model.graph.node[:]
+            model.graph.node.extend(node_of(op, packing) for op in encoder.operations)
         model.graph.output.extend(
             helper.make_tensor_value_info(name, TensorProto.INT8, list(encoder.activations[name].shape))
             for name in self.names
         )
-        options = session_options(threads=threads, isa=isa)
+        options = session_options(threads=threads, isa=isa, standard=bundle.manifest.is_standard)
         self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:

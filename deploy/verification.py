@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.bundle import Bundle, read_bundle
+from deploy.bundle import STANDARD, Bundle, Manifest, read_bundle
 from deploy.code_comparison import CodeComparison, compare_codes, read_simulation
 from deploy.device_figures import device_figures
 from deploy.runtime import Classifier
@@ -38,12 +38,15 @@ class Verification:
     torch student); a regression has no label agreement, and its logits are its predictions.
     `isa_bit_identical` is None where only one instruction set was run, as is `threads_bit_identical`
     for a single thread count. The oracle is ti_qat.artifact.reference on the `oracle_rows` golden
-    rows. `simulation` is None where no simulation was given. Latency is the median over rows of one
+    rows; a bundle of the profile `standard` comes within `oracle_max_abs_difference` of it and need not
+    have its bits. `simulation` is None where no simulation was given. Latency is the median over rows of one
     sequence on one thread; latency and `peak_rss_bytes` are those of a process of its own that
     imports the runtime only.
     """
 
     artifact_digest: str
+    profile: str
+    weight_bits: float
     rows: int
     metric: str
     score: float
@@ -55,6 +58,7 @@ class Verification:
     threads_bit_identical: bool | None
     oracle_rows: int
     oracle_bit_identical: bool | None
+    oracle_max_abs_difference: float | None
     simulation: CodeComparison | None
     latency_ms: float
     latency_rows: int
@@ -70,6 +74,16 @@ class Verification:
         if self.simulation is not None:
             checks += [self.simulation.logits_bit_identical, self.simulation.code_mismatches == 0]
         return False not in checks
+
+    @property
+    def as_promised(self) -> bool:
+        """Whether all bits are equal that must be; ONNX Runtime promises none for its own operators."""
+        return self.exact or self.profile == STANDARD
+
+
+def default_isas(manifest: Manifest) -> tuple[str, ...]:
+    """Return the instruction sets that a bundle is run on: all of this machine's, or none where it has no kernels."""
+    return () if manifest.is_standard else supported_isas()
 
 
 def passes(isas: Sequence[str], threads: Sequence[int], simulation: Path | None) -> int:
@@ -93,13 +107,13 @@ def verify(
     """
     bundle = _matching_bundle(artifact, bundle_dir)
     simulated = None if simulation_dir is None else read_simulation(artifact, simulation_dir)
-    chosen = tuple(supported_isas() if isas is None else isas)
+    chosen = default_isas(bundle.manifest) if isas is None else tuple(isas)
     logits = {
         (isa, count): _run_split(artifact, bundle, isa, count, on_progress)
         for isa, count in itertools.product(chosen or (None,), threads)
     }
     codes = None if simulated is None else compare_codes(artifact, bundle, simulated, on_progress)
-    by_isa = [[logits[isa, count] for isa in chosen] for count in threads]
+    by_isa = [[logits[isa, count] for isa in chosen or (None,)] for count in threads]
     by_threads = [[logits[isa, count] for count in threads] for isa in chosen or (None,)]
     identical = (_same_over(by_isa), _same_over(by_threads))
     return _report(artifact, bundle, next(reversed(logits.values())), identical, codes, (chosen, tuple(threads)))
@@ -119,6 +133,8 @@ def _report(
     figures = bundle.manifest.ternary_linears
     return Verification(
         artifact_digest=artifact.digest,
+        profile=bundle.manifest.profile,
+        weight_bits=bundle.manifest.weight_bits,
         rows=split.rows,
         metric=metric.value,
         score=score(metric, split.labels, predictions(metric, deployed)),
@@ -130,6 +146,7 @@ def _report(
         threads_bit_identical=identical[1],
         oracle_rows=len(oracle),
         oracle_bit_identical=_same(oracle, deployed[: len(oracle)]) if len(oracle) else None,
+        oracle_max_abs_difference=largest_difference(deployed[: len(oracle)], oracle) if len(oracle) else None,
         simulation=codes,
         latency_ms=device.latency_ms,
         latency_rows=device.rows,

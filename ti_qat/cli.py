@@ -33,7 +33,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "accelerators": ("hwsim.cli:accelerators", "List the accelerators, or check and describe one."),
     "import-energy": ("hwsim.energy.cli:import_energy", "Make an energy table of Accelergy's reference tables."),
     "sweep": ("hwsim.exploration.cli:sweep", "Evaluate many accelerators; tell which ones nothing beats."),
-    "pack": ("deploy.cli:pack", "Pack an artifact to 2 bits a weight as an ONNX bundle."),
+    "pack": ("deploy.cli:pack", "Pack an artifact as an ONNX bundle, at 2 bits a weight or less."),
     "verify": ("deploy.cli:verify", "Hold a bundle against its artifact on the whole evaluation split."),
     "predict": ("deploy.runtime.predict_cli:predict", "Classify texts with a bundle."),
     "bench": ("deploy.runtime.bench_cli:bench", "Measure a bundle's latency on this machine."),

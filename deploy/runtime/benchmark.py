@@ -69,8 +69,9 @@ def benchmark(
     times_ms = np.array(time_calls_ms(classifier.logits, [_inputs(classifier, batch, tokens)] * calls))
     p50, p90, p99 = (float(p) for p in np.percentile(times_ms, (50, 90, 99)))
     sequences_per_second = batch * 1e3 / float(times_ms.mean())
-    memory_bytes, used_isa = peak_rss_bytes(), active_isa(isa)
-    counts = classifier.bundle.manifest.macs
+    manifest = classifier.bundle.manifest
+    memory_bytes, used_isa = peak_rss_bytes(), active_isa(isa, standard=manifest.is_standard)
+    counts = manifest.macs
     macs = None if counts is None else counts.of(batch, tokens)
     peak = None if macs is None else int8_peak_macs_per_second(used_isa, threads or os.cpu_count() or 1)
     return Benchmark(

@@ -7,7 +7,7 @@ import warnings
 
 import onnxruntime as ort
 
-from deploy.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle
+from deploy.bundle import MODEL_FILE, STANDARD, WEIGHTS_FILE, Bundle
 from deploy.bundle_files import BundleError
 from deploy.model_check import ModelRefusedError, Weights, check_model
 from deploy.runtime.operator_library import library_path
@@ -24,6 +24,8 @@ ISAS = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot")
 # Where a model that is given as bytes has its external data; known since this version.
 WEIGHTS_FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 FIRST_WITH_WEIGHTS_FOLDER = (1, 22)
+# MatMulNBits with bits=2 on a CPU.
+FIRST_WITH_TWO_BIT_PRODUCTS = (1, 24)
 
 # Name, element type and rank of what a bundle's model takes.
 MODEL_INPUTS = (
@@ -37,10 +39,13 @@ class RuntimeConfigurationError(ValueError):
     """A request that this installation or this machine cannot serve."""
 
 
-def session_options(*, threads: int | None = None, isa: str | None = None) -> ort.SessionOptions:
+def session_options(
+    *, threads: int | None = None, isa: str | None = None, standard: bool = False
+) -> ort.SessionOptions:
     """Return the options of a session: `threads` of the operators' pool, and the instruction set.
 
-    Raises RuntimeConfigurationError for an instruction set that is unknown or not supported here.
+    A `standard` model runs without the compiled operators. Raises RuntimeConfigurationError for an
+    instruction set that is unknown or not supported here.
     """
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise RuntimeConfigurationError(f"threads: expected 1 to {MAX_THREADS}, found {threads}")
@@ -49,6 +54,12 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+    if standard:
+        if isa is not None:
+            raise RuntimeConfigurationError(
+                f"isa: {isa} was asked for, but a {STANDARD} bundle has no operators of ours"
+            )
+        return options
     library = library_path()
     if library is None:
         if isa is not None:
@@ -68,11 +79,17 @@ def session_options(*, threads: int | None = None, isa: str | None = None) -> or
 def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None = None) -> ort.InferenceSession:
     """Open the bundle's model; see `session_options`.
 
-    Raises BundleError for a model that may not be opened (deploy/model_check.py), that ONNX Runtime
-    refuses, or whose files change while it is opened.
+    Raises RuntimeConfigurationError for a standard bundle on an ONNX Runtime without 2-bit products,
+    BundleError for a model that may not be opened (deploy/model_check.py), that ONNX Runtime refuses, or
+    whose files change while it is opened.
     """
-    options = session_options(threads=threads, isa=isa)
-    if library_path() is None:
+    standard = bundle.manifest.is_standard
+    options = session_options(threads=threads, isa=isa, standard=standard)
+    if standard and _version() < FIRST_WITH_TWO_BIT_PRODUCTS:
+        raise RuntimeConfigurationError(
+            f"{bundle.path}: a {STANDARD} bundle needs ONNX Runtime 1.24 or newer, found {ort.__version__}"
+        )
+    if library_path() is None and not standard:
         warnings.warn("the compiled operators are not installed: same results, much slower", stacklevel=3)
     model, content = bundle.path / MODEL_FILE, bundle.read(MODEL_FILE)
     try:
@@ -124,10 +141,10 @@ def supported_isas() -> tuple[str, ...]:
     return tuple(isa for isa in ISAS if runs(isa))
 
 
-def active_isa(isa: str | None = None) -> str:
+def active_isa(isa: str | None = None, *, standard: bool = False) -> str:
     """Return the instruction set that a session opened with `isa` computes with, or "standard operators"."""
     available = supported_isas()
-    if not available:
+    if standard or not available:
         return "standard operators"
     return isa or os.environ.get(ISA_VARIABLE) or available[-1]
 

@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from deploy.function_bodies import function_protos
+from deploy.lowering import attributes_of
 from deploy.operators import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, SCHEMAS
 from deploy.reference_ops import REFERENCE_OPS
 from deploy.runtime.session import session_options
@@ -20,7 +21,7 @@ def model_of(case: Case) -> onnx.ModelProto:
     """A model of the case's operator alone, with its function body."""
     schema = SCHEMAS[case.operator]
     named = dict(zip(schema.inputs, case.operands, strict=True))
-    attributes = {"heads": case.heads} if schema.heads else {}
+    attributes = attributes_of(case.operator, case.packing, case.heads)
     node = helper.make_node(case.operator, list(schema.inputs), list(schema.outputs), domain=DOMAIN, **attributes)
     # Symbolic dimensions: as in a bundle, and so that a wrong size reaches the operator.
     graph = helper.make_graph(
@@ -32,7 +33,7 @@ def model_of(case: Case) -> onnx.ModelProto:
     )
     return helper.make_model(
         graph,
-        functions=function_protos(tiny_shape()),
+        functions=function_protos(tiny_shape(), case.packing),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)],
         ir_version=IR_VERSION,
     )

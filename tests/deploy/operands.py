@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from deploy.panels import pack_panels
 from tests.builders import tiny_parameters, tiny_quantization, tiny_shape
 from ti_qat.artifact import numerics, reference
 from ti_qat.artifact.encoder import INPUT_IDS, LENGTHS, TOKEN_TYPE_IDS, Encoder, build_encoder
-from ti_qat.artifact.packing import pack_ternary
+from ti_qat.artifact.packing import FIVE_TRITS, TWO_BITS, Packing, pack_ternary, unpack_ternary
 from ti_qat.artifact.schema import ActivationScaling, Granularity
 
 TINY_SCALE = np.array([0.0123], np.float32)
@@ -27,6 +27,10 @@ class Case:
     constants: tuple[str, ...]
     expected: tuple[np.ndarray, ...]
     heads: int = 0
+    packing: Packing = TWO_BITS
+
+    def __str__(self) -> str:
+        return f"{self.operator}-{self.packing.weight_bits}"
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -43,6 +47,21 @@ def random_ternary(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 def random_floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
+
+
+def base3_cases() -> list[Case]:
+    """The cases of operators that read packed codes, with their codes at 1.6 bits."""
+    return [_at_base3(case) for case in all_cases() if SCHEMAS[case.operator].packed]
+
+
+def _at_base3(case: Case) -> Case:
+    operands = dict(zip(SCHEMAS[case.operator].inputs, case.operands, strict=True))
+    for name, packed in operands.items():
+        if packed.dtype == np.uint8:
+            flat = packed.reshape(len(packed), -1)
+            width = operands["position"].shape[-1] if name == "word" else 4 * flat.shape[-1]
+            operands[name] = pack_ternary(unpack_ternary(flat, width), FIVE_TRITS)
+    return replace(case, operands=tuple(operands.values()), packing=FIVE_TRITS)
 
 
 def special_floats() -> np.ndarray:

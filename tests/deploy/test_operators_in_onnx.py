@@ -12,11 +12,13 @@ import onnx
 import pytest
 
 from deploy.operators import SCHEMAS
+from deploy.panels import pack_panels
 from tests.deploy.driver import supported_isas
 from tests.deploy.onnx_models import model_of, with_operators, with_reference_evaluator, with_standard_operators
-from tests.deploy.operands import Case, all_cases, linear_case, same_bits
+from tests.deploy.operands import Case, all_cases, base3_cases, linear_case, same_bits
+from ti_qat.artifact.packing import FIVE_TRITS, Packing, pack_ternary
 
-CASES = all_cases()
+CASES = [*all_cases(), *base3_cases()]
 
 
 def _case(operator: str) -> Case:
@@ -28,12 +30,12 @@ def test_every_operator_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("run", [with_operators, with_standard_operators, with_reference_evaluator])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.operator)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_results_have_the_oracles_bits(run: Callable[[Case], list[np.ndarray]], case: Case) -> None:
     assert all(same_bits(a, b) for a, b in zip(run(case), case.expected, strict=True))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.operator)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_operands_need_not_be_constants(case: Case) -> None:
     variable = replace(case, constants=())
     for run in (with_operators, with_standard_operators):
@@ -41,7 +43,7 @@ def test_operands_need_not_be_constants(case: Case) -> None:
 
 
 @pytest.mark.parametrize("isa", supported_isas())
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.operator)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_threads_change_nothing(case: Case, isa: str) -> None:
     found = with_operators(case, threads=2, isa=isa)
     assert all(same_bits(a, b) for a, b in zip(found, case.expected, strict=True))
@@ -60,7 +62,7 @@ def test_every_operator_is_documented() -> None:
     assert [name for name in SCHEMAS if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.operator)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_models_are_valid_onnx(case: Case) -> None:
     onnx.checker.check_model(model_of(case))
 
@@ -139,6 +141,64 @@ def test_a_constant_weight_is_checked_when_the_session_is_made() -> None:
     operands = (*case.operands[:2], np.full_like(case.operands[2], 0b11000000), *case.operands[3:])
     with pytest.raises(Exception, match="byte 0 holds the field 0b11"):
         with_operators(replace(case, operands=operands))
+
+
+def _base3_case(operator: str) -> Case:
+    return next(case for case in CASES if case.operator == operator and case.packing is FIVE_TRITS)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize(
+    ("operator", "name", "change", "message"),
+    [
+        ("TernaryLinear", "weight", lambda w: _with_byte(w, 7, 243), "TernaryLinear: weight: byte 7 is 243, and bytes"),
+        ("TernaryLinear", "weight", lambda w: _with_byte(w, -1, 255), "weight: byte 409 is 255"),
+        ("TernaryLinear", "weight", lambda w: _with_byte(w, -1, 242), "weight: panel 1: expected padding of code 0"),
+        ("TernaryLinear", "weight", lambda w: w[:, :-1], r"weight: expected shape \(panels, ceil\(512 words / 5\)\)"),
+        ("TernaryLinear", "weight", lambda w: w[:, :50], "weight: expected shape"),
+        ("TernaryLinear", "weight", lambda w: w[None], r"weight: expected shape .*, found \(1, 2, 205\)"),
+        ("TernaryLinear", "weight", lambda w: w[:1], r"weight: expected shape \(2, 2, 32, 4\) for 33 x 23 codes"),
+        ("TernaryEmbedding", "word", lambda w: _with_byte(w, 3, 250), "TernaryEmbedding: word: byte 3 is 250"),
+        ("TernaryEmbedding", "word", lambda w: w[:, :-1].copy(), "word: expected 5 bytes a row for 23 codes"),
+        ("TernaryFeedForward", "down_weight", lambda w: _with_byte(w, 0, 244), "down_weight: byte 0 is 244"),
+        ("TernaryAttention", "key_weight", lambda w: _with_byte(w, 0, 244), "key_weight: byte 0 is 244"),
+    ],
+)
+def test_wrong_weights_at_1_6_bits_are_an_error_that_names_them(
+    operator: str, name: str, change: Callable[[np.ndarray], np.ndarray], message: str, constant: bool
+) -> None:
+    case = _base3_case(operator)
+    names = SCHEMAS[operator].inputs
+    operands = tuple(change(o) if n == name else o for n, o in zip(names, case.operands, strict=True))
+    with pytest.raises(Exception, match=message):
+        with_operators(replace(case, operands=operands, constants=case.constants if constant else ()))
+
+
+def _with_byte(packed: np.ndarray, position: int, byte: int) -> np.ndarray:
+    changed = packed.copy()
+    changed.reshape(-1)[position] = byte
+    return changed
+
+
+@pytest.mark.parametrize("width", range(1, 12))
+def test_every_row_of_codes_at_1_6_bits_is_read_as_it_was_packed(width: int) -> None:
+    """All 3**width rows, gathered one after the other and, as a weight, multiplied with the unit vectors."""
+    codes = (np.arange(3**width)[:, None] // 3 ** np.arange(width) % 3 - 1).astype(np.int8)[-4000:]
+    one, packed = np.ones(1, np.float32), pack_ternary(codes, FIVE_TRITS)
+    ids, zero = np.arange(len(codes), dtype=np.int32)[:, None], np.zeros((1, width), np.float32)
+    operands = (ids, np.zeros_like(ids), packed, one, zero, zero)
+    case = Case("TernaryEmbedding", operands, ("word",), (codes[:, None].astype(np.float32),), packing=FIVE_TRITS)
+    np.testing.assert_array_equal(with_operators(case), case.expected)
+    weight, bias = pack_panels(codes, FIVE_TRITS), np.zeros(len(codes), np.float32)
+    operands = (np.eye(width, dtype=np.int8), one, weight, one, bias)
+    case = Case("TernaryLinear", operands, ("weight",), (codes.T.astype(np.float32),), packing=FIVE_TRITS)
+    np.testing.assert_array_equal(with_operators(case), case.expected)
+
+
+def test_a_packing_that_does_not_exist_is_an_error() -> None:
+    unknown = replace(_base3_case("TernaryLinear"), packing=Packing(6, 3))
+    with pytest.raises(Exception, match="packing: expected 4 or 5 codes a byte, found 6"):
+        with_operators(unknown)
 
 
 @pytest.mark.parametrize("heads", [0, -1, 5])

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "kernels/operator.h"
+#include "kernels/packed_input.h"
 
 namespace ti_qat {
 namespace {
@@ -44,8 +44,8 @@ void run(const char* name, const char* isa, int64_t heads, const TiQatTensor* in
   for (size_t i = 0; i < input_count; ++i) {
     request.inputs[i] = operand_of(inputs[i]);
     check_operand(*spec, i, request.inputs[i]);
+    if (spec->input_types[i] == ElementType::kUint8) PackedInput(*spec, i, request.inputs[i], request.packing);
   }
-  check_packed_inputs(*spec, request);
   Output results[kMaxOutputs];
   spec->prepare(request, results);
   check_outputs(*spec, results);

@@ -93,11 +93,4 @@ void check_packed_fields(const Operand& packed) {
   throw OperatorError("packed codes: byte " + std::to_string(at) + " holds the field 0b11, which is no ternary code");
 }
 
-void check_packed_inputs(const OperatorSpec& spec, const Request& request) {
-  for (size_t i = 0; i < spec.input_count; ++i) {
-    if (spec.input_types[i] == ElementType::kUint8 && !request.packed_checked[i])
-      check_packed_fields(request.inputs[i]);
-  }
-}
-
 }  // namespace ti_qat

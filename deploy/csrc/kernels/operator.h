@@ -53,8 +53,8 @@ struct Operand {
 
 struct Request {
   Operand inputs[kMaxInputs];
-  int64_t heads = 0;                     // attribute of the attention operators
-  bool packed_checked[kMaxInputs] = {};  // the packed codes are a constant that was checked before
+  int64_t heads = 0;    // attribute of the attention operators
+  int64_t packing = 4;  // attribute of the operators that read packed codes: codes a byte, 4 or 5
 };
 
 struct Output {
@@ -97,8 +97,5 @@ void check_operand(const OperatorSpec& spec, size_t index, const Operand& operan
 
 // Throws OperatorError if a two-bit field of the packed codes holds 3.
 void check_packed_fields(const Operand& packed);
-
-// check_packed_fields for every input that holds packed codes and was not checked before.
-void check_packed_inputs(const OperatorSpec& spec, const Request& request);
 
 }  // namespace ti_qat

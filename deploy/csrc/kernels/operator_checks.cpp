@@ -28,9 +28,9 @@ void expect_one_or(const char* what, const Shape& shape, int64_t count) {
   refuse(what, "shape (1) or (" + std::to_string(count) + ")", shape.text());
 }
 
-void expect_packed_width(const char* what, const Shape& packed, int64_t codes_per_row) {
+void expect_packed_width(const char* what, const Shape& packed, int64_t codes_per_row, int64_t codes_per_byte) {
   expect_rank(what, packed, 2);
-  const int64_t bytes = (codes_per_row + 3) / 4;
+  const int64_t bytes = (codes_per_row + codes_per_byte - 1) / codes_per_byte;
   if (packed.back() == bytes) return;
   refuse(what, std::to_string(bytes) + " bytes a row for " + std::to_string(codes_per_row) + " codes",
          "shape " + packed.text());

@@ -13,7 +13,8 @@ void expect_shape(const char* what, const Shape& shape, const Shape& expected);
 float expect_shared_scale(const char* what, const Operand& scale);
 // (1,) or (count,)
 void expect_one_or(const char* what, const Shape& shape, int64_t count);
-void expect_packed_width(const char* what, const Shape& packed, int64_t codes_per_row);
+// Rows of `codes_per_row` codes, `codes_per_byte` a byte.
+void expect_packed_width(const char* what, const Shape& packed, int64_t codes_per_row, int64_t codes_per_byte);
 // A linear weight in panels, of a linear with `k` inputs and `n` outputs.
 void expect_panels(const char* what, const Shape& weight, int64_t n, int64_t k);
 void expect_ints_in(const char* what, const Operand& values, int64_t low, int64_t high);

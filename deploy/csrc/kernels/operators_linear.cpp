@@ -1,6 +1,8 @@
 #include "kernels/operators_linear.h"
 
+#include "kernels/base3_codes.h"
 #include "kernels/operator_checks.h"
+#include "kernels/packed_input.h"
 #include "kernels/ternary_product.h"
 
 namespace ti_qat {
@@ -59,7 +61,7 @@ void prepare_ternary_embedding(const Request& request, Output* outputs) {
   expect_rank("position", in[kPosition].shape, 2);
   expect_rank("token_type", in[kTokenType].shape, 2);
   const int64_t hidden = in[kPosition].shape.back();
-  expect_packed_width("word", in[kWord].shape, hidden);
+  expect_packed_width("word", in[kWord].shape, hidden, request.packing);
   expect_one_or("word_scale", in[kWordScale].shape, in[kWord].shape.dims[0]);
   if (in[kTokenType].shape.back() != hidden) {
     refuse("token_type", std::to_string(hidden) + " columns", in[kTokenType].shape.text());
@@ -83,9 +85,15 @@ void embed_token(const Request& request, size_t index, const KernelTable& kernel
   const size_t id = static_cast<size_t>(in[kInputIds].ints()[index]);
   const size_t type = static_cast<size_t>(in[kTypeIds].ints()[index]);
   const bool shared = in[kWordScale].shape.elements() == 1;
-  kernels.embed(in[kWord].packed() + id * static_cast<size_t>(in[kWord].shape.back()),
-                in[kWordScale].floats()[shared ? 0 : id], in[kTokenType].floats() + type * hidden,
-                in[kPosition].floats() + (index % tokens) * hidden, hidden, out);
+  const auto embed = [&](const uint8_t* row) {
+    kernels.embed(row, in[kWordScale].floats()[shared ? 0 : id], in[kTokenType].floats() + type * hidden,
+                  in[kPosition].floats() + (index % tokens) * hidden, hidden, out);
+  };
+  const uint8_t* row = in[kWord].packed() + id * static_cast<size_t>(in[kWord].shape.back());
+  if (request.packing == kTwoBitPacking) return embed(row);
+  const Scratch two_bit((hidden + 3) / 4);
+  unpack_base3(row, hidden, static_cast<uint8_t*>(two_bit.data()));
+  embed(static_cast<const uint8_t*>(two_bit.data()));
 }
 
 void run_ternary_embedding(const Request& request, Output* outputs, const KernelTable& kernels,

@@ -1,5 +1,7 @@
 #include "ort/custom_op.h"
 
+#include "kernels/packed_input.h"
+
 namespace ti_qat {
 namespace {
 
@@ -14,23 +16,32 @@ struct Node {
   const OrtApi* api;
   const TernaryOp* op;
   int64_t heads;
-  bool packed_checked[kMaxInputs];
+  int64_t packing;
+  std::unique_ptr<const PackedInput> constants[kMaxInputs];  // packed inputs that are constants of the model
 };
 
 const OperatorSpec& spec_of(const OrtCustomOp* op) {
   return *static_cast<const TernaryOp*>(op)->spec;
 }
 
-// Checks packed codes that are a constant of the model once, when the node is made.
-bool check_constant(const OrtApi& api, const OrtKernelInfo* info, const OperatorSpec& spec, size_t index) {
+// Checks, and at 1.6 bits unpacks, packed codes that are a constant of the model once, when the node is made.
+std::unique_ptr<const PackedInput> packed_constant(const OrtKernelInfo* info, const Node& node, size_t index) {
   int is_constant = 0;
   const OrtValue* value = nullptr;
-  check(api.KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
-  if (!is_constant) return false;
-  const Operand packed = operand_of(api, value);
-  check_operand(spec, index, packed);
-  check_packed_fields(packed);
-  return true;
+  check(node.api->KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
+  if (!is_constant) return nullptr;
+  const Operand packed = operand_of(*node.api, value);
+  check_operand(*node.op->spec, index, packed);
+  return std::make_unique<const PackedInput>(*node.op->spec, index, packed, node.packing);
+}
+
+// The attribute `packing`, or its default: models from before it lack it.
+int64_t packing_of(const OrtApi& api, const OrtKernelInfo* info) {
+  int64_t packing = kTwoBitPacking;
+  OrtStatus* missing = api.KernelInfoGetAttribute_int64(info, "packing", &packing);
+  if (missing == nullptr) return packing;
+  api.ReleaseStatus(missing);
+  return kTwoBitPacking;
 }
 
 OrtStatusPtr create_kernel(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
@@ -41,8 +52,10 @@ OrtStatusPtr create_kernel(const OrtCustomOp* op, const OrtApi* api, const OrtKe
     node->heads = 0;
     if (spec_of(op).has_heads) check(api->KernelInfoGetAttribute_int64(info, "heads", &node->heads));
     const OperatorSpec& spec = spec_of(op);
+    node->packing = packing_of(*api, info);
+    check_packing(spec, node->packing);
     for (size_t i = 0; i < spec.input_count; ++i) {
-      if (spec.input_types[i] == ElementType::kUint8) node->packed_checked[i] = check_constant(*api, info, spec, i);
+      if (spec.input_types[i] == ElementType::kUint8) node->constants[i] = packed_constant(info, *node, i);
     }
     *kernel = node.release();
   });
@@ -59,6 +72,38 @@ void run_on_pool(void* user, Parallel::Task task, size_t count, void* task_user)
   check(pool.api->KernelContext_ParallelFor(pool.context, task, count, 0, task_user));
 }
 
+// The inputs and attributes of one call; packed inputs that are no constants are checked and unpacked here.
+class Call {
+ public:
+  Call(const Node& node, OrtKernelContext* context) {
+    const OperatorSpec& spec = *node.op->spec;
+    request_.heads = node.heads;
+    request_.packing = node.packing;
+    for (size_t i = 0; i < spec.input_count; ++i) {
+      const OrtValue* value = nullptr;
+      check(node.api->KernelContext_GetInput(context, i, &value));
+      request_.inputs[i] = operand_of(*node.api, value);
+      check_operand(spec, i, request_.inputs[i]);
+      if (spec.input_types[i] == ElementType::kUint8) read_packed(node, i);
+    }
+  }
+
+  const Request& request() const { return request_; }
+
+ private:
+  void read_packed(const Node& node, size_t index) {
+    Operand& operand = request_.inputs[index];
+    if (!node.constants[index]) {
+      variables_[index] = std::make_unique<const PackedInput>(*node.op->spec, index, operand, node.packing);
+    }
+    const PackedInput& packed = node.constants[index] ? *node.constants[index] : *variables_[index];
+    if (packed.is_unpacked()) operand = packed.unpacked();
+  }
+
+  Request request_;
+  std::unique_ptr<const PackedInput> variables_[kMaxInputs];
+};
+
 OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
   const Node& node = *static_cast<const Node*>(kernel);
   const OrtApi& api = *node.api;
@@ -67,18 +112,9 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
     size_t input_count = 0;
     check(api.KernelContext_GetInputCount(context, &input_count));
     if (input_count != spec.input_count) throw OperatorError(std::string(spec.name) + ": wrong number of inputs");
-    Request request;
-    request.heads = node.heads;
-    for (size_t i = 0; i < input_count; ++i) {
-      const OrtValue* value = nullptr;
-      check(api.KernelContext_GetInput(context, i, &value));
-      request.inputs[i] = operand_of(api, value);
-      check_operand(spec, i, request.inputs[i]);
-      request.packed_checked[i] = node.packed_checked[i];
-    }
-    check_packed_inputs(spec, request);
+    const Call call(node, context);
     Output outputs[kMaxOutputs];
-    spec.prepare(request, outputs);
+    spec.prepare(call.request(), outputs);
     check_outputs(spec, outputs);
     for (size_t i = 0; i < spec.output_count; ++i) {
       OrtValue* value = nullptr;
@@ -86,7 +122,7 @@ OrtStatusPtr compute(void* kernel, OrtKernelContext* context) {
       check(api.GetTensorMutableData(value, &outputs[i].data));
     }
     Pool pool{&api, context};
-    spec.run(request, outputs, *node.op->kernels, Parallel(run_on_pool, &pool, node.op->threads));
+    spec.run(call.request(), outputs, *node.op->kernels, Parallel(run_on_pool, &pool, node.op->threads));
   });
 }
 

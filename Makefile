@@ -29,14 +29,14 @@ check: setup lint
 lint:
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check --quiet $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc examples/cpp -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find deploy/csrc examples/cpp tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format:
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i $$(find deploy/csrc examples/cpp -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format -i $$(find deploy/csrc examples/cpp tests/deploy/csrc -name '*.cpp' -o -name '*.h')
 
 clean:
 	rm -rf $(VENV) build runs deploy/runtime/lib

@@ -19,7 +19,7 @@ THREADS_OPTION = "ti_qat.threads"
 ISA_VARIABLE = "TI_QAT_ISA"
 # Far above any machine's cores: each thread takes a stack, and thousands would take all memory.
 MAX_THREADS = 256
-ISAS = ("scalar", "avx2", "avx512vnni")
+ISAS = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot")
 
 # Where a model that is given as bytes has its external data; known since this version.
 WEIGHTS_FOLDER_OPTION = "session.model_external_initializers_file_folder_path"

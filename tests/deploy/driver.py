@@ -6,13 +6,12 @@ import ctypes
 from functools import cache
 
 import numpy as np
+import pytest
 
 from deploy.panels import pack_panels
 from deploy.runtime.operator_library import library_path
-
-ISAS = ("scalar", "avx2", "avx512vnni")
-TYPES = {np.dtype(np.float32): 0, np.dtype(np.uint8): 1, np.dtype(np.int8): 2, np.dtype(np.int32): 3}
-DTYPES = {number: dtype for dtype, number in TYPES.items()}
+from deploy.runtime.session import ISAS
+from tests.deploy.emulation import DTYPES, MACHINES, TYPES, OperatorError, server, why_not
 
 
 class Tensor(ctypes.Structure):
@@ -26,10 +25,6 @@ class Tensor(ctypes.Structure):
     )
 
 
-class OperatorError(Exception):
-    """The operator refused its operands."""
-
-
 @cache
 def library() -> ctypes.CDLL:
     path = library_path()
@@ -41,9 +36,27 @@ def supported_isas() -> tuple[str, ...]:
     return tuple(isa for isa in ISAS if library().ti_qat_isa_supported(isa.encode()) == 1)
 
 
+def isas_under_test() -> list[object]:
+    """What this machine runs, then what it can only emulate, as "machine/isa"; parameters of tests."""
+    native = supported_isas()
+    emulated = []
+    for name in ("aarch64", "simde"):
+        reason = why_not(name)
+        marks = [pytest.mark.slow, *([pytest.mark.skip(reason=reason)] if reason else [])]
+        isas = [isa for isa in MACHINES[name].isas if isa == "scalar" or isa not in native]
+        emulated += [pytest.param(f"{name}/{isa}", marks=marks) for isa in isas]
+    return [*native, *emulated]
+
+
 def run_operator(name: str, *inputs: np.ndarray, outputs: int = 1, isa: str = "", heads: int = 0) -> list[np.ndarray]:
-    """Run one operator on one thread; raises OperatorError with its message."""
+    """Run one operator on one thread, here or on the machine before a slash in `isa`.
+
+    Raises OperatorError with the operator's message.
+    """
     arrays = [np.ascontiguousarray(array) for array in inputs]
+    machine, _, emulated_isa = isa.rpartition("/")
+    if machine:
+        return server(machine).run(name, emulated_isa, heads, arrays, outputs)
     tensors = (Tensor * len(arrays))()
     for tensor, array in zip(tensors, arrays, strict=True):
         tensor.type, tensor.rank, tensor.data = TYPES[array.dtype], array.ndim, array.ctypes.data

@@ -8,6 +8,7 @@ from deploy.runtime.operator_library import library_path
 from deploy.runtime.session import RuntimeConfigurationError, active_isa, session_options, supported_isas
 from tests.deploy.driver import OperatorError, run_operator
 from tests.deploy.driver import supported_isas as driver_isas
+from tests.deploy.emulation import server, why_not
 
 X = np.ones(3, np.float32)
 
@@ -39,8 +40,24 @@ def test_an_explicit_choice_wins_over_the_environment(monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_choice_is_an_error() -> None:
-    with pytest.raises(RuntimeConfigurationError, match='unknown instruction set "neon"; this machine supports scalar'):
-        session_options(isa="neon")
+    with pytest.raises(RuntimeConfigurationError, match='unknown instruction set "avx3"; this machine supports scalar'):
+        session_options(isa="avx3")
+
+
+def test_the_instruction_set_of_another_machine_is_an_error() -> None:
+    foreign = next(isa for isa in ("neon", "avx2") if isa not in supported_isas())
+    with pytest.raises(RuntimeConfigurationError, match=f"this machine does not support {foreign}; it supports scalar"):
+        session_options(isa=foreign)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("machine", "dot_products"), [("aarch64", 1), ("cortex-a53", 0)])
+def test_dot_products_are_used_where_the_processor_has_them(machine: str, dot_products: int) -> None:
+    if reason := why_not(machine):
+        pytest.skip(reason)
+    assert server(machine).supports("neondot") == dot_products
+    assert server(machine).supports("neon") == 1
+    assert server(machine).supports("avx2") == 0
 
 
 def test_a_thread_count_below_one_is_an_error() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploy.panels import pack_panels
-from tests.deploy.driver import OperatorError, run_operator, supported_isas, ternary_linear
+from tests.deploy.driver import OperatorError, isas_under_test, run_operator, ternary_linear
 from tests.deploy.operands import (
     TINY_SCALE,
     Case,
@@ -19,7 +19,7 @@ from tests.deploy.operands import (
 )
 from ti_qat.artifact import numerics, reference
 
-pytestmark = pytest.mark.parametrize("isa", supported_isas())
+pytestmark = pytest.mark.parametrize("isa", isas_under_test())
 AWKWARD = (1, 2, 3, 5, 31, 33, 127)
 
 

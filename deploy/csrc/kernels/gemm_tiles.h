@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/gemm_panels.h"
+#include "kernels/scratch.h"
 
 namespace ti_qat {
 namespace {
@@ -73,6 +74,29 @@ inline TileRange tiles_of_task(const TernaryGemm& gemm, size_t task) {
   const size_t panels = panel_count(gemm), tiles = ceil_div(gemm.m, kTileRows);
   const size_t begin = task / panels * kTilesPerTask;
   return {begin, begin + kTilesPerTask < tiles ? begin + kTilesPerTask : tiles, task % panels};
+}
+
+// The tiles and the panel of one task. unpack(panel, k, w) fills w (group_count, kPanelChannels) with groups of code +
+// 1; accumulate(x, w, groups, rows, sums) fills `rows` or more rows of sums (kTileRows, kPanelChannels) with x (groups,
+// kTileRows) . w - row sums, which follow x.
+template <typename Unpack, typename Accumulate>
+inline void multiply_tiles(const TernaryGemm& gemm, const void* workspace, size_t task, Unpack unpack,
+                           Accumulate accumulate) {
+  const size_t groups = group_count(gemm.k);
+  const TileRange range = tiles_of_task(gemm, task);
+  const Panel panel = panel_at(gemm, range.panel);
+  const PanelScales scales = scales_of(panel);
+  const Scratch scratch(groups * kPanelChannels * sizeof(uint32_t));
+  uint32_t* weights = static_cast<uint32_t*>(scratch.data());
+  unpack(panel, gemm.k, weights);
+  alignas(64) int32_t sums[kTileRows * kPanelChannels];
+  for (size_t tile = range.begin; tile < range.end; ++tile) {
+    const size_t first = tile * kTileRows;
+    const size_t rows = gemm.m - first < kTileRows ? gemm.m - first : kTileRows;
+    const char* x = static_cast<const char*>(workspace) + tile * tile_bytes(gemm.k);
+    accumulate(reinterpret_cast<const int32_t*>(x), weights, groups, rows, sums);
+    for (size_t r = 0; r < rows; ++r) finish_row(gemm, panel, scales, first + r, sums + r * kPanelChannels);
+  }
 }
 
 }  // namespace

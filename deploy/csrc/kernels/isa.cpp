@@ -3,16 +3,25 @@
 #include <cstdint>
 #include <cstdlib>
 
-#if defined(__x86_64__)
+#if defined(TI_QAT_X86) && !defined(TI_QAT_EMULATED)
 #include <cpuid.h>
+#elif defined(TI_QAT_AARCH64)
+#include <sys/auxv.h>
 #endif
 
 namespace ti_qat {
 namespace {
 
-constexpr const char* kNames[kIsaCount] = {"scalar", "avx2", "avx512vnni"};
+constexpr const char* kNames[kIsaCount] = {"scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"};
 
-#if defined(__x86_64__)
+#if defined(TI_QAT_EMULATED)
+
+// The kernels are compiled as portable code, for tests.
+bool detect(Isa isa) {
+  return isa < Isa::kNeon;
+}
+
+#elif defined(TI_QAT_X86)
 
 bool has(uint32_t value, unsigned bit) {
   return (value >> bit) & 1u;
@@ -31,14 +40,28 @@ uint64_t saved_states() {
 bool detect(Isa isa) {
   if (isa == Isa::kScalar) return true;
   uint32_t a, b, c, d;
+  if (isa == Isa::kSse41) return __get_cpuid(1, &a, &b, &c, &d) && has(c, 9) && has(c, 19);  // SSSE3, SSE4.1
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6;  // XMM | YMM; and opmask | ZMM_Hi256 | Hi16_ZMM
   const uint64_t states = saved_states();
   const bool avx2 = has(b, 5) && (states & kYmmState) == kYmmState;
   if (isa == Isa::kAvx2) return avx2;
+  if (isa == Isa::kAvxVnni) {
+    uint32_t extended, unused;
+    return avx2 && __get_cpuid_count(7, 1, &extended, &unused, &unused, &unused) && has(extended, 4);
+  }
+  if (isa != Isa::kAvx512Vnni) return false;
   const bool foundation = has(b, 16) && has(b, 17) && has(b, 30) && has(b, 31);  // F, DQ, BW, VL
   const bool vnni = has(c, 11);
   return avx2 && foundation && vnni && (states & kZmmState) == kZmmState;
+}
+
+#elif defined(TI_QAT_AARCH64)
+
+bool detect(Isa isa) {
+  constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP; every processor of the family has NEON
+  if (isa == Isa::kNeonDot) return (getauxval(AT_HWCAP) & kDotProduct) != 0;
+  return isa == Isa::kNeon || isa == Isa::kScalar;
 }
 
 #else
@@ -66,8 +89,14 @@ const char* isa_name(Isa isa) {
 }
 
 bool isa_supported(Isa isa) {
-  static const bool supported[kIsaCount] = {detect(Isa::kScalar), detect(Isa::kAvx2), detect(Isa::kAvx512Vnni)};
-  return supported[static_cast<int>(isa)];
+  struct Supported {
+    bool values[kIsaCount];
+    Supported() {
+      for (int i = 0; i < kIsaCount; ++i) values[i] = detect(static_cast<Isa>(i));
+    }
+  };
+  static const Supported supported;
+  return supported.values[static_cast<int>(isa)];
 }
 
 Isa best_isa() {

@@ -6,8 +6,9 @@
 
 namespace ti_qat {
 
-enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512Vnni = 2 };
-constexpr int kIsaCount = 3;
+// Within a processor family a later one is preferred to those before it.
+enum class Isa { kScalar, kSse41, kAvx2, kAvxVnni, kAvx512Vnni, kNeon, kNeonDot };
+constexpr int kIsaCount = 7;
 
 // Environment variable that forces an instruction set.
 constexpr const char* kIsaVariable = "TI_QAT_ISA";
@@ -18,13 +19,14 @@ class IsaError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// "scalar", "avx2" or "avx512vnni".
+// "scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon" or "neondot".
 const char* isa_name(Isa isa);
 
-// Whether the processor has the instructions and the operating system saves the registers they use.
+// Whether the kernels are built for the processor's family, it has the instructions, and the operating system saves
+// the registers they use.
 bool isa_supported(Isa isa);
 
-// The widest supported instruction set.
+// The last supported instruction set.
 Isa best_isa();
 
 // `name` if it is not empty, else $TI_QAT_ISA if that is set and not empty, else the best. Throws IsaError.

@@ -1,4 +1,4 @@
-// Compiled once per instruction set, with that set's flags and TI_QAT_ISA_NAME=scalar|avx2|avx512vnni.
+// Compiled once per instruction set, with that set's flags and TI_QAT_ISA_NAME=scalar|sse41|..., a name of isa.h.
 #include "kernels/attention_kernels.h"
 #include "kernels/float_kernels.h"
 #include "kernels/int8_dots.h"

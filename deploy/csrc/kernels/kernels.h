@@ -107,8 +107,13 @@ struct KernelTable {
 
 extern const KernelTable kernels__scalar;
 #if defined(TI_QAT_X86)
+extern const KernelTable kernels__sse41;
 extern const KernelTable kernels__avx2;
+extern const KernelTable kernels__avxvnni;
 extern const KernelTable kernels__avx512vnni;
+#elif defined(TI_QAT_AARCH64)
+extern const KernelTable kernels__neon;
+extern const KernelTable kernels__neondot;
 #endif
 
 const KernelTable& kernels_of(Isa isa);

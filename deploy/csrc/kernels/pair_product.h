@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#if defined(__AVX2__)
+#if defined(__SSE4_1__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON) && !defined(TI_QAT_PLAIN)
+#include <arm_neon.h>
 #endif
 
 namespace ti_qat {
@@ -42,6 +44,63 @@ inline void pair_block(const int16_t* a, size_t a_stride, const int16_t* b, size
   for (size_t r = 0; r < kRows; ++r) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * columns), sums[r][0]);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * columns + kLanes), sums[r][1]);
+  }
+}
+
+#elif defined(__SSE4_1__)
+
+template <size_t kRows>
+inline void pair_block(const int16_t* a, size_t a_stride, const int16_t* b, size_t pairs, size_t columns,
+                       int32_t* out) {
+  constexpr size_t kLanes = 4;
+  for (size_t c = 0; c < kColumnStep; c += 2 * kLanes, b += 4 * kLanes, out += 2 * kLanes) {
+    __m128i sums[kRows][2];
+    for (size_t r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm_setzero_si128();
+    const int16_t* at = b;
+    for (size_t p = 0; p < pairs; ++p, at += 2 * columns) {
+      const __m128i b0 = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+      const __m128i b1 = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 2 * kLanes));
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) {
+        int32_t pair;
+        __builtin_memcpy(&pair, a + r * a_stride + 2 * p, sizeof pair);
+        const __m128i broadcast = _mm_set1_epi32(pair);
+        sums[r][0] = _mm_add_epi32(sums[r][0], _mm_madd_epi16(b0, broadcast));
+        sums[r][1] = _mm_add_epi32(sums[r][1], _mm_madd_epi16(b1, broadcast));
+      }
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + r * columns), sums[r][0]);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + r * columns + kLanes), sums[r][1]);
+    }
+  }
+}
+
+#elif defined(__ARM_NEON) && !defined(TI_QAT_PLAIN)
+
+template <size_t kRows>
+inline void pair_block(const int16_t* a, size_t a_stride, const int16_t* b, size_t pairs, size_t columns,
+                       int32_t* out) {
+  int32x4_t sums[kRows][4];
+  for (size_t r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = sums[r][2] = sums[r][3] = vdupq_n_s32(0);
+  for (size_t p = 0; p < pairs; ++p, b += 2 * columns) {
+    const int16x8x2_t low = vld2q_s16(b), high = vld2q_s16(b + 16);  // first and second elements of 8 columns each
+#pragma GCC unroll 4
+    for (size_t r = 0; r < kRows; ++r) {
+      const int16_t first = a[r * a_stride + 2 * p], second = a[r * a_stride + 2 * p + 1];
+      const int16x8_t firsts = vdupq_n_s16(first), seconds = vdupq_n_s16(second);
+      const auto add = [&](int32x4_t& to, int32x4_t& next, const int16x8x2_t& columns_8) {
+        to = vmlal_s16(to, vget_low_s16(columns_8.val[0]), vget_low_s16(firsts));
+        to = vmlal_s16(to, vget_low_s16(columns_8.val[1]), vget_low_s16(seconds));
+        next = vmlal_high_s16(next, columns_8.val[0], firsts);
+        next = vmlal_high_s16(next, columns_8.val[1], seconds);
+      };
+      add(sums[r][0], sums[r][1], low);
+      add(sums[r][2], sums[r][3], high);
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t i = 0; i < 4; ++i) vst1q_s32(out + r * columns + 4 * i, sums[r][i]);
   }
 }
 

@@ -3,7 +3,6 @@
 #include <immintrin.h>
 
 #include "kernels/gemm_tiles.h"
-#include "kernels/scratch.h"
 
 namespace ti_qat {
 namespace {
@@ -24,8 +23,8 @@ inline void unpack_panel(const Panel& panel, size_t k, uint32_t* dst) {
   }
 }
 
-// sums (kTileRows, kPanelChannels) = x (groups, kTileRows) . w (groups, kPanelChannels) - row_sums (kTileRows)
-inline void accumulate(const int32_t* x, const uint32_t* w, size_t groups, const int32_t* row_sums, int32_t* result) {
+// As multiply_tiles wants it; the rows that do not exist cost little beside the unpacking
+inline void accumulate(const int32_t* x, const uint32_t* w, size_t groups, size_t, int32_t* result) {
   __m512i sums[kTileRows][kVectors];
 #pragma GCC unroll 12
   for (size_t r = 0; r < kTileRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
@@ -41,29 +40,14 @@ inline void accumulate(const int32_t* x, const uint32_t* w, size_t groups, const
   }
 #pragma GCC unroll 12
   for (size_t r = 0; r < kTileRows; ++r) {
-    const __m512i row_sum = _mm512_set1_epi32(row_sums[r]);
+    const __m512i row_sum = _mm512_set1_epi32(x[r]);
     _mm512_store_si512(result + r * kPanelChannels, _mm512_sub_epi32(sums[r][0], row_sum));
     _mm512_store_si512(result + r * kPanelChannels + kLanes, _mm512_sub_epi32(sums[r][1], row_sum));
   }
 }
 
 void multiply(const TernaryGemm& gemm, const GemmPlan&, const void* workspace, size_t task) {
-  const size_t groups = group_count(gemm.k);
-  const TileRange range = tiles_of_task(gemm, task);
-  const Panel panel = panel_at(gemm, range.panel);
-  const PanelScales scales = scales_of(panel);
-  const Scratch scratch(groups * kPanelChannels * sizeof(uint32_t));
-  uint32_t* weights = static_cast<uint32_t*>(scratch.data());
-  unpack_panel(panel, gemm.k, weights);
-  alignas(64) int32_t sums[kTileRows * kPanelChannels];
-  for (size_t tile = range.begin; tile < range.end; ++tile) {
-    const int32_t* x =
-        reinterpret_cast<const int32_t*>(static_cast<const char*>(workspace) + tile * tile_bytes(gemm.k));
-    accumulate(x, weights, groups, x + groups * kTileRows, sums);
-    for (size_t r = 0; r < kTileRows && tile * kTileRows + r < gemm.m; ++r) {
-      finish_row(gemm, panel, scales, tile * kTileRows + r, sums + r * kPanelChannels);
-    }
-  }
+  multiply_tiles(gemm, workspace, task, unpack_panel, accumulate);
 }
 
 }  // namespace

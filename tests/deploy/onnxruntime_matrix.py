@@ -1,8 +1,9 @@
 """`make test-onnxruntime`: small bundles on every supported ONNX Runtime, each in an environment of its own.
 
 Every version loads the same bundles with the compiled operators, on every instruction set of this machine, and with
-their function bodies alone; the logits must be the NumPy oracle's to the bit. Prints a line for each version and exits
-with 1 if one cannot be installed, cannot load a bundle, or computes another bit.
+their function bodies alone; the logits must be the NumPy oracle's to the bit. Bundles of the profile `standard` must
+come close to the oracle, or be refused in plain words by versions that lack their products. Prints what each version
+did, and exits with 1 if one cannot be installed, cannot load a bundle, or computes another bit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.bundle import STANDARD
 from deploy.export import pack
 from deploy.runtime.operator_library import library_path
 from tests.builders import tiny_artifact, tiny_quantization
@@ -41,7 +43,10 @@ def environment(version: str) -> Path:
 
 
 def write_bundles(folder: Path) -> None:
-    """Write bundles of both kinds of activation scales, each with inputs and the oracle's logits beside it."""
+    """Write bundles of both kinds of activation scales, each with inputs and the oracle's logits beside it.
+
+    Those at 1.6 bits lie beside the others, those of the profile `standard` in a folder of that name.
+    """
     kinds = {
         "static": tiny_quantization(),
         "per_token": tiny_quantization(
@@ -50,11 +55,18 @@ def write_bundles(folder: Path) -> None:
     }
     for name, quantization in kinds.items():
         artifact = tiny_artifact(folder / "artifacts" / name, quantization=quantization, labels=3)
-        pack(artifact, folder / name)
+        bundles = {
+            folder / name: {},
+            folder / f"{name}_at_1_6_bits": {"weight_bits": 1.6},
+            folder / STANDARD / name: {"profile": STANDARD},
+        }
         split = artifact.evaluation
         inputs = {"input_ids": split.input_ids, "token_type_ids": split.token_type_ids, "lengths": split.lengths}
         logits = execute(artifact.encoder, KERNELS, artifact.parameters, inputs)
-        np.savez(folder / f"{name}.npz", logits=logits, **inputs)
+        for path, options in bundles.items():
+            path.parent.mkdir(exist_ok=True)
+            pack(artifact, path, **options)
+            np.savez(path.with_suffix(".npz"), logits=logits, **inputs)
 
 
 def main(versions: tuple[str, ...]) -> int:

@@ -21,7 +21,8 @@ def test_the_probe_tells_equal_bits_from_others(tmp_path: Path) -> None:
     write_bundles(tmp_path)
     done = _probe(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("function bodies: equal bits\n")
+    assert "4 bundles by " in done.stdout
+    assert "function bodies: equal bits\n2 standard bundles: within " in done.stdout
     with np.load(tmp_path / "static.npz") as arrays:
         changed = dict(arrays)
     changed["logits"][3, 1] = np.nextafter(changed["logits"][3, 1], np.float32(9))
@@ -29,4 +30,15 @@ def test_the_probe_tells_equal_bits_from_others(tmp_path: Path) -> None:
     done = _probe(tmp_path)
     assert done.returncode == 1
     assert "other bits: static by scalar" in done.stdout
+    assert "static_at_1_6_bits" not in done.stdout
     assert "per_token" not in done.stdout.partition("other bits")[2]
+
+
+def test_the_probe_fails_a_standard_bundle_that_is_far_off(tmp_path: Path) -> None:
+    write_bundles(tmp_path)
+    with np.load(tmp_path / "standard" / "static.npz") as arrays:
+        changed = dict(arrays)
+    np.savez(tmp_path / "standard" / "static.npz", **changed | {"logits": changed["logits"] + np.float32(0.01)})
+    done = _probe(tmp_path)
+    assert done.returncode == 1
+    assert "equal bits\n2 standard bundles: within 0.01" in done.stdout

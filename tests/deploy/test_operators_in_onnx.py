@@ -174,6 +174,16 @@ def test_wrong_weights_at_1_6_bits_are_an_error_that_names_them(
         with_operators(replace(case, operands=operands, constants=case.constants if constant else ()))
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_function_bodies_refuse_bytes_that_hold_no_codes(constant: bool) -> None:
+    case = _base3_case("TernaryLinear")
+    names = SCHEMAS[case.operator].inputs
+    operands = [_with_byte(o, 5, 243) if n == "weight" else o for n, o in zip(names, case.operands, strict=True)]
+    constants = case.constants if constant else ()
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        with_standard_operators(replace(case, operands=tuple(operands), constants=constants))
+
+
 def _with_byte(packed: np.ndarray, position: int, byte: int) -> np.ndarray:
     changed = packed.copy()
     changed.reshape(-1)[position] = byte

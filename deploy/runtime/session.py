@@ -86,7 +86,8 @@ def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None 
         options.add_session_config_entry(WEIGHTS_FOLDER_OPTION, str(bundle.path))
         source = content
     try:
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        # The fallback is to the same processor, and announces itself on standard output.
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # as above
         raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=reason(error)) from error
     for name in (MODEL_FILE, WEIGHTS_FILE):

@@ -56,6 +56,17 @@ def all_cases() -> list[Case]:
     return [*_pointwise_cases(rng), *_linear_cases(rng), *_attention_cases(rng), *_block_cases(rng)]
 
 
+def linear_case(tokens: int, *, inputs: int, outputs: int) -> Case:
+    """A TernaryLinear with the largest codes there are, and a scale for every token and channel."""
+    rng = np.random.default_rng(tokens)
+    codes = rng.choice(np.array([-127, 127, 126, 0], np.int8), (tokens, inputs))
+    weight_codes, bias = random_ternary(rng, outputs, inputs), random_floats(rng, outputs)
+    scale, weight_scale = np.abs(random_floats(rng, tokens, 1)), np.abs(random_floats(rng, outputs))
+    expected = reference.ternary_linear(codes, scale, weight_codes, weight_scale, bias)
+    operands = (codes, scale, pack_panels(weight_codes), weight_scale, bias)
+    return Case("TernaryLinear", operands, ("weight", "weight_scale", "bias"), (expected,))
+
+
 def _pointwise_cases(rng: np.random.Generator) -> list[Case]:
     x, points = random_floats(rng, 2, 7, 24), special_floats()
     gamma, beta, epsilon = random_floats(rng, 24), random_floats(rng, 24), np.array([1e-12], np.float32)

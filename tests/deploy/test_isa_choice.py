@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
+from deploy.runtime.operator_library import library_path
 from deploy.runtime.session import RuntimeConfigurationError, active_isa, session_options, supported_isas
 from tests.deploy.driver import OperatorError, run_operator
 from tests.deploy.driver import supported_isas as driver_isas
@@ -45,3 +47,16 @@ def test_a_thread_count_below_one_is_an_error() -> None:
     for threads in (0, 9999):
         with pytest.raises(RuntimeConfigurationError, match=f"threads: expected 1 to 256, found {threads}"):
             session_options(threads=threads)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1025", "two", ""])
+def test_a_wrong_number_of_threads_in_the_sessions_options_is_an_error(value: str) -> None:
+    library = library_path()
+    assert library is not None
+    options = ort.SessionOptions()
+    options.add_session_config_entry("ti_qat.threads", value)
+    if value == "":  # as good as not given
+        options.register_custom_ops_library(str(library))
+        return
+    with pytest.raises(Exception, match=f'ti_qat.threads: expected 1 to 1024, found "{value}"'):
+        options.register_custom_ops_library(str(library))

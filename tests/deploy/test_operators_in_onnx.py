@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from deploy.operators import SCHEMAS
 from tests.deploy.driver import supported_isas
 from tests.deploy.onnx_models import model_of, with_operators, with_reference_evaluator, with_standard_operators
-from tests.deploy.operands import Case, all_cases, same_bits
+from tests.deploy.operands import Case, all_cases, linear_case, same_bits
 
 CASES = all_cases()
 
@@ -44,6 +45,19 @@ def test_operands_need_not_be_constants(case: Case) -> None:
 def test_threads_change_nothing(case: Case, isa: str) -> None:
     found = with_operators(case, threads=2, isa=isa)
     assert all(same_bits(a, b) for a, b in zip(found, case.expected, strict=True))
+
+
+@pytest.mark.parametrize("isa", supported_isas())
+@pytest.mark.parametrize("tokens", [1, 8, 9, 40, 65, 130])
+def test_however_many_threads_a_product_is_cut_for_its_bits_are_the_same(tokens: int, isa: str) -> None:
+    case = linear_case(tokens, inputs=530, outputs=200)
+    for threads in (1, 2, 3, 5):
+        assert same_bits(with_operators(case, threads=threads, isa=isa)[0], case.expected[0]), threads
+
+
+def test_every_operator_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
+    assert [name for name in SCHEMAS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.operator)

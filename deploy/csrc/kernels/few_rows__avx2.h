@@ -60,6 +60,8 @@ inline void multiply_lanes(const TernaryGemm& gemm, const Panel& panel, size_t c
 #pragma GCC unroll 8
         for (size_t r = 0; r < kRows; ++r) {
           pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(w, _mm256_set1_epi32(x[r])));
+          // Keeps the compiler from multiplying all rows before it adds any, for which the registers do not suffice.
+          __asm__ volatile("" : "+x"(pairs[r]));
         }
       }
     }

@@ -67,14 +67,7 @@ def predict(
       ti-qat predict runs/movie_reviews/bundle "a fine film" "dull and far too long"
       ti-qat predict runs/movie_reviews/bundle --input reviews.csv --columns text --output labelled.csv
     """
-    if source is not None and (texts or pairs):
-        raise click.UsageError(f"expected texts from --input alone, found {'TEXT' if texts else '--pairs'} too")
-    if source is None and columns is not None:
-        raise click.UsageError("expected --input with --columns, found no --input")
-    for file in filter(None, (source, output)):
-        suffix_of(file)
-    if output is not None:
-        require_writable(output, source)
+    _require_possible(texts, source, columns, output, pairs)
     with Classifier.load(bundle, threads=threads, isa=isa) as classifier:
         if source is None:
             lines = [_from_line(classifier, pairs, *numbered) for numbered in enumerate(texts or _standard_input(), 1)]
@@ -89,6 +82,20 @@ def predict(
                 return
             count = _write(output, predicted, classifier.bundle.manifest.is_regression, top_k)
     click.echo(json.dumps({"output": str(output), "rows": count}) if as_json else f"{output}: {count:,} rows")
+
+
+def _require_possible(
+    texts: tuple[str, ...], source: Path | None, columns: tuple[str, ...] | None, output: Path | None, pairs: bool
+) -> None:
+    """Raise what a user should read before the model is opened, which takes a while."""
+    if source is not None and (texts or pairs):
+        raise click.UsageError(f"expected texts from --input alone, found {'TEXT' if texts else '--pairs'} too")
+    if source is None and columns is not None:
+        raise click.UsageError("expected --input with --columns, found no --input")
+    for file in filter(None, (source, output)):
+        suffix_of(file)
+    if output is not None:
+        require_writable(output, source)
 
 
 def _progress(length: int) -> Any:

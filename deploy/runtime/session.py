@@ -103,8 +103,8 @@ def open_session(bundle: Bundle, *, threads: int | None = None, isa: str | None 
         options.add_session_config_entry(WEIGHTS_FOLDER_OPTION, str(bundle.path))
         source = content
     try:
-        # Without enable_fallback=0 it prints some errors on standard output, and tries the same once more.
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        # The fallback is to the same processor, and announces itself on standard output.
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # as above
         raise BundleError(model, "model", expected="a model ONNX Runtime loads", found=reason(error)) from error
     for name in (MODEL_FILE, WEIGHTS_FILE):

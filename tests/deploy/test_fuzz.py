@@ -42,4 +42,4 @@ def test_a_damaged_bundle_is_refused_or_works(bundle: Path, part: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_many_damaged_bundles_are_refused_or_work(bundle: Path, part: str) -> None:
-    _open_damaged(bundle, part, 1000, 400)
+    _open_damaged(bundle, part, 1000, 200)

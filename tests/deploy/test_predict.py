@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from deploy.runtime import Classifier
 from tests.builders import tiny_artifact
 from ti_qat.cli import main
 
+ROOT = Path(__file__).parents[2]
 REVIEWS = ["a good film", "dull", "the very bad plot", "not a fine film", "a"]
 
 
@@ -239,3 +244,16 @@ def test_batches_of_any_size_give_the_same_file(folder: Path, tmp_path: Path) ->
         _predict(folder / "one", "--input", source, "--output", tmp_path / f"{size}.csv", "--batch-size", size)
     first, *others = (tmp_path / f"{size}.csv" for size in (1, 2, 64))
     assert all(first.read_bytes() == other.read_bytes() for other in others)
+
+
+def test_a_terminal_shows_the_time_left_and_a_pipe_does_not(folder: Path, tmp_path: Path) -> None:
+    source = _write_reviews(tmp_path / "r.csv")
+    arguments = [sys.executable, "-m", "ti_qat", "predict", str(folder / "one"), "--input", str(source)]
+    arguments += ["--output", str(tmp_path / "o.csv"), "--batch-size", "1"]
+    ours, theirs = os.openpty()
+    subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    assert re.search(r"predict.*100%", os.read(ours, 100_000).decode())
+    os.close(ours)
+    piped = subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert piped.stderr == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-OURS = "ti_qat"
+OURS, OURS_SMALLER = "ti_qat", "ti_qat_1.6_bits"
 # Versions that were checked to convert BERT; transformers 5 is not supported by all of the converters.
 REQUIREMENTS = (
     "ctranslate2==4.8.5",
@@ -35,15 +35,16 @@ class Engine:
 
 
 ENGINES = (
-    Engine(OURS, "ours, ternary", "onnxruntime"),
-    Engine("openvino_int8", "OpenVINO int8 (NNCF), static shapes", "openvino", is_int8=True),
-    Engine("openvino_int4", "OpenVINO 4-bit weights, dynamic shapes", "openvino"),
+    Engine(OURS, "ours, 2 bits", "onnxruntime"),
+    Engine(OURS_SMALLER, "ours, 1.6 bits", "onnxruntime"),
+    Engine("openvino_int8", "OpenVINO int8, static", "openvino", is_int8=True),
+    Engine("openvino_int4", "OpenVINO 4-bit", "openvino"),
     Engine("ctranslate2_int8", "CTranslate2 int8", "ctranslate2", is_int8=True),
-    Engine("onnxruntime_int8", "ONNX Runtime int8 (QAttention)", "onnxruntime", is_int8=True),
-    Engine("onnxruntime_2bit", "ONNX Runtime MatMulNBits 2-bit, block 128, level 4", "onnxruntime"),
-    Engine("onnxruntime_fp32", "ONNX Runtime fp32, fused", "onnxruntime"),
+    Engine("onnxruntime_int8", "ONNX Runtime int8", "onnxruntime", is_int8=True),
+    Engine("onnxruntime_2bit", "ONNX Runtime 2-bit", "onnxruntime"),
+    Engine("onnxruntime_fp32", "ONNX Runtime fp32", "onnxruntime"),
 )
-PEERS = tuple(engine.name for engine in ENGINES if engine.name != OURS)
+PEERS = tuple(engine.name for engine in ENGINES if engine.name not in {OURS, OURS_SMALLER})
 
 
 @dataclass(frozen=True, order=True)
@@ -74,4 +75,4 @@ def all_cases(threads: Iterable[int]) -> list[Case]:
 
 def engines_named(names: Sequence[str]) -> list[Engine]:
     """Return these engines, ours always among them, in the order of ENGINES; all of them for no names."""
-    return [engine for engine in ENGINES if not names or engine.name in {OURS, *names}]
+    return [engine for engine in ENGINES if not names or engine.name in {OURS, OURS_SMALLER, *names}]

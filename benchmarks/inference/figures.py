@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median, quantiles
 
-from benchmarks.inference.engines import OURS, Case
+from benchmarks.inference.engines import OURS, PEERS, Case
 from benchmarks.inference.turns import Turn
 
 Turns = Mapping[str, Mapping[Case, Sequence[Turn]]]
@@ -88,12 +88,12 @@ def bars(turns: Turns, int8_engines: Sequence[str]) -> dict[str, object]:
     for group, members in groups.items():
         for over, best, engines in (
             ("bert_base_over_best_int8", "best_int8_engine", int8),
-            ("bert_base_over_best_peer", "best_peer", [engine for engine in turns if engine != OURS]),
+            ("bert_base_over_best_peer", "best_peer", [engine for engine in turns if engine in PEERS]),
         ):
             known = bool(engines and members)
             found[over + group], found[best + group] = over_fastest(turns, engines, members) if known else (None, None)
     found["bert_base_over_best_int8_processor_time"] = (
-        over_fastest(turns, int8, groups[""], processor)[0] if int8 else None
+        over_fastest(turns, int8, groups[""] + groups["_batches"], processor)[0] if int8 else None
     )
     found["two_threads_over_one"] = {
         case.shape: thread_speedup(turns, OURS, case) for case in groups["_two_threads"]

@@ -18,10 +18,20 @@ from typing import Any
 
 import click
 
-from benchmarks.inference.engines import ENGINES, OURS, PEERS, PROBED, REQUIREMENTS, Engine, all_cases, engines_named
+from benchmarks.inference.engines import (
+    ENGINES,
+    OURS,
+    OURS_SMALLER,
+    PEERS,
+    PROBED,
+    REQUIREMENTS,
+    Engine,
+    all_cases,
+    engines_named,
+)
 from benchmarks.inference.figures import Turns, bars, by_engine
 from benchmarks.inference.report import PLOT_FILE, tables, write_plot
-from benchmarks.inference.ternary_model import packed_model, paths_bit_identical
+from benchmarks.inference.ternary_model import pack_models, paths_bit_identical
 from benchmarks.inference.turns import ROOT, Answer, Place, probe, take_turns
 from benchmarks.simulation.environment import make_environment
 from benchmarks.simulation.summary import known_figures, merge_summary
@@ -37,14 +47,15 @@ GEMM_FIGURES = ("gemm_over_int8_peak_vnni", "gemm_over_int8_peak_avx2")
 def prepare(folder: Path, engines: Sequence[Engine]) -> list[Place]:
     """Make environment and models in `folder`, what is there already left as it is but ours; return where each runs."""
     models = folder / "models"
-    peers = [engine for engine in engines if engine.name != OURS]
+    peers = [engine for engine in engines if engine.name in PEERS]
     python = make_environment(folder / "environment", REQUIREMENTS) if peers else Path(sys.executable)
     if peers:
         command = [str(python.absolute()), "-m", "benchmarks.inference.peer_models", str(models.absolute())]
         subprocess.run([*command, *(engine.name for engine in peers)], cwd=ROOT, check=True)
-    packed_model(models / OURS)
-    pythons = {engine.name: Path(sys.executable) if engine.name == OURS else python for engine in engines}
-    return [Place(engine, pythons[engine.name], models / engine.name) for engine in engines]
+    pack_models(models)
+    return [
+        Place(engine, python if engine in peers else Path(sys.executable), models / engine.name) for engine in engines
+    ]
 
 
 def probes(places: Sequence[Place], times: int, turn_s: float) -> dict[str, list[Answer]]:
@@ -80,7 +91,7 @@ def difference(logits: Mapping[str, list[list[list[float]]]]) -> dict[str, float
             for one, other in zip(row, exact_row, strict=True)
         )
         for name, found in logits.items()
-        if reference and name != OURS
+        if reference and name in PEERS
     }
 
 
@@ -114,6 +125,7 @@ def main(rounds: int, turn_s: float, probed: int, environment: Path, out: Path, 
     figures = {
         **bars(turns, INT8),
         **{name: told[OURS][name] for name in ("model_mb", "rss_mb", "load_s")},
+        "model_mb_at_1_6_bits": told[OURS_SMALLER]["model_mb"],
         **gemm_figures(out / SUMMARY_FILE),
         "isa_bit_identical": paths_bit_identical(places[0].model, min(cores, 2)),
         "bert_base": by_engine(turns),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.inference.engines import OURS, OURS_SMALLER
+
 Arrays = dict[str, np.ndarray]
 # Takes input_ids, attention_mask and token_type_ids, (B, S); returns logits, float32 (B, labels).
 Call = Callable[[Arrays], np.ndarray]
@@ -16,7 +18,7 @@ Shapes = Sequence[tuple[int, int]]
 
 def open_engine(name: str, model: Path, threads: int, shapes: Shapes) -> Call:
     """Return the engine's call, the model loaded; `shapes` (B, S) are those that will come, for static ones."""
-    if name == "ti_qat":
+    if name in {OURS, OURS_SMALLER}:
         return _ours(model, threads)
     if name == "openvino_int8":
         return _openvino_static(model, threads, shapes)

@@ -20,10 +20,10 @@ from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from benchmarks.inference.worker import random_inputs
+from benchmarks.inference.worker import scattered_inputs
 
 BLOCK, LEVEL = 128, 4
-CALIBRATION_LENGTHS = (16, 32, 64, 128)
+CALIBRATION_LENGTHS = (8, 16, 32, 48, 64, 96, 128, 256)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -37,7 +37,7 @@ def source_model(folder: Path) -> BertForSequenceClassification:
     words = [*SPECIAL, *(f"w{i}" for i in range(len(SPECIAL), config.vocab_size))]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
-    example = tuple(torch.from_numpy(random_inputs(2, 16)[name]) for name in INPUTS)
+    example = tuple(torch.from_numpy(scattered_inputs(2, 16)[name]) for name in INPUTS)
     torch.onnx.export(
         model,
         example,
@@ -91,9 +91,9 @@ def openvino_int8(source: Path, out: Path) -> None:
     import nncf  # noqa: PLC0415
     import openvino  # noqa: PLC0415
 
-    data = nncf.Dataset([random_inputs(1, tokens) for tokens in CALIBRATION_LENGTHS for _ in range(2)])
+    data = nncf.Dataset([scattered_inputs(1, tokens) for tokens in CALIBRATION_LENGTHS])
     model = openvino.convert_model(source)
-    quantized = nncf.quantize(model, data, subset_size=8, model_type=nncf.ModelType.TRANSFORMER)
+    quantized = nncf.quantize(model, data, subset_size=len(CALIBRATION_LENGTHS), model_type=nncf.ModelType.TRANSFORMER)
     openvino.save_model(quantized, out / "model.xml", compress_to_fp16=False)
 
 

@@ -18,15 +18,15 @@ def tables(turns: Turns, engines: Sequence[Engine], told: Mapping[str, Mapping[s
     """Yield lines: medians with quartiles and our time over each engine's, by threads; then files, memory and load."""
     for threads in sorted({case.threads for case in turns[OURS]}):
         cases = [case for case in turns[OURS] if case.threads == threads]
-        yield f"\n{threads} thread{'s' * (threads > 1)}, ms: median (quartiles), ours over it"
-        yield f"{'':52s}" + "".join(f"{case.shape:>24s}" for case in cases)
+        yield f"\n{threads} thread{'s' * (threads > 1)}, ms: median, half the quartiles' distance, ours over it"
+        yield f"{'':22s}" + "".join(f"{case.shape:>20s}" for case in cases)
         for engine in engines:
-            yield f"{engine.title:52s}" + "".join(f"{_cell(turns, engine.name, case):>24s}" for case in cases)
-    yield f"\n{'':52s}{'model MB':>10s}{'peak MB':>10s}{'load s':>10s}{'import s':>10s}"
+            yield f"{engine.title:22s}" + "".join(f"{_cell(turns, engine.name, case):>20s}" for case in cases)
+    yield f"\n{'':22s}{'model MB':>10s}{'peak MB':>10s}{'load s':>10s}{'import s':>10s}"
     for engine in engines:
         about = told[engine.name]
         yield (
-            f"{engine.title:52s}{about['model_mb']:10.1f}{about['rss_mb']:10.1f}"
+            f"{engine.title:22s}{about['model_mb']:10.1f}{about['rss_mb']:10.1f}"
             f"{about['load_s']:10.2f}{about['import_s']:10.2f}"
         )
 
@@ -34,7 +34,8 @@ def tables(turns: Turns, engines: Sequence[Engine], told: Mapping[str, Mapping[s
 def _cell(turns: Turns, engine: str, case: Case) -> str:
     found = spread([wall(turn) for turn in turns[engine][case]])
     over = ratio(turns, OURS, engine, case)["median"]
-    return f"{found['median']:.1f} ({found['lower_quartile']:.1f}-{found['upper_quartile']:.1f}) {over:.2f}"
+    half = (found["upper_quartile"] - found["lower_quartile"]) / 2 / found["median"]
+    return f"{found['median']:.1f} {half:4.0%} {over:5.2f}"
 
 
 def write_plot(file: Path, turns: Turns, engines: Sequence[Engine], machine: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from tokenizers import BertWordPieceTokenizer
 
+from benchmarks.inference.engines import OURS, OURS_SMALLER
 from benchmarks.simulation.forward_exact import random_parameters
-from deploy.bundle import Bundle
 from deploy.export import pack
 from deploy.runtime.classifier import Classifier
 from deploy.runtime.session import supported_isas
@@ -25,11 +25,11 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 COMPARED_SHAPES = ((1, 8), (3, 37), (1, 128))
 
 
-def packed_model(out: Path) -> Bundle:
-    """Write the bundle, replacing an earlier one: its format may have changed since."""
-    with TemporaryDirectory() as folder:
+def pack_models(folder: Path) -> None:
+    """Write the bundles of 2 and of 1.6 bits, replacing earlier ones: the format may have changed since."""
+    with TemporaryDirectory() as temporary:
         artifact = io.save(
-            Path(folder) / "artifact",
+            Path(temporary) / "artifact",
             task=Task(name="random", labels=("negative", "positive"), metric=Metric.ACCURACY, text_columns=("text",)),
             encoder=BERT_BASE,
             quantization=STATIC_SCALES,
@@ -39,7 +39,8 @@ def packed_model(out: Path) -> Bundle:
             tokenizer_json=_tokenizer_json(),
             evaluation=_one_row(),
         )
-        return pack(artifact, out)
+        pack(artifact, folder / OURS)
+        pack(artifact, folder / OURS_SMALLER, weight_bits=1.6)
 
 
 def paths_bit_identical(bundle: Path, threads: int) -> bool | None:

@@ -27,35 +27,35 @@ def turns(**walls_ms: dict[Case, list[float]]) -> Turns:
 
 DRIFTING = turns(
     ti_qat={SHORT: [4, 8, 40], LONG: [50, 50, 50], BATCH: [400, 400, 400], TWO: [30, 25, 20]},
-    steady={SHORT: [10, 20, 100], LONG: [100, 100, 100], BATCH: [900, 900, 900], TWO: [50, 50, 50]},
-    quick_at_8={SHORT: [8, 16, 80], LONG: [200, 200, 200], BATCH: [800, 800, 800], TWO: [99, 99, 99]},
-    quickest_but_4_bit={SHORT: [5, 10, 50], LONG: [90, 90, 90], BATCH: [950, 950, 950], TWO: [60, 60, 60]},
+    openvino_int8={SHORT: [10, 20, 100], LONG: [100, 100, 100], BATCH: [900, 900, 900], TWO: [50, 50, 50]},
+    onnxruntime_int8={SHORT: [8, 16, 80], LONG: [200, 200, 200], BATCH: [800, 800, 800], TWO: [99, 99, 99]},
+    openvino_int4={SHORT: [5, 10, 50], LONG: [90, 90, 90], BATCH: [950, 950, 950], TWO: [60, 60, 60]},
 )
 
 
 def test_each_length_is_held_to_its_own_fastest_int8_engine() -> None:
-    found = bars(DRIFTING, ["steady", "quick_at_8"])
-    assert found["best_int8_engine"] == {"8": "quick_at_8", "128": "steady"}
+    found = bars(DRIFTING, ["openvino_int8", "onnxruntime_int8"])
+    assert found["best_int8_engine"] == {"8": "onnxruntime_int8", "128": "openvino_int8"}
     assert found["bert_base_over_best_int8"] == {"8": 0.5, "128": 0.5}
-    assert found["best_int8_engine_batches"] == {"8x128": "quick_at_8"}
-    assert found["best_int8_engine_two_threads"] == {"128": "steady"}
-    assert found["best_peer"] == {"8": "quickest_but_4_bit", "128": "quickest_but_4_bit"}
+    assert found["best_int8_engine_batches"] == {"8x128": "onnxruntime_int8"}
+    assert found["best_int8_engine_two_threads"] == {"128": "openvino_int8"}
+    assert found["best_peer"] == {"8": "openvino_int4", "128": "openvino_int4"}
     assert found["bert_base_over_best_peer"]["8"] == pytest.approx(0.8)  # type: ignore[index]
 
 
 def test_a_machine_that_slows_down_between_rounds_does_not_move_a_ratio() -> None:
     over: Any = by_engine(DRIFTING)
-    assert set(over["quick_at_8"]["1"]["8"]["ours_over_it"].values()) == {0.5}
-    assert over["quick_at_8"]["1"]["8"]["wall_ms"] == {"lower_quartile": 12, "median": 16, "upper_quartile": 48}
+    assert set(over["onnxruntime_int8"]["1"]["8"]["ours_over_it"].values()) == {0.5}
+    assert over["onnxruntime_int8"]["1"]["8"]["wall_ms"] == {"lower_quartile": 12, "median": 16, "upper_quartile": 48}
 
 
 def test_two_threads_are_compared_with_one_of_the_same_round() -> None:
-    assert bars(DRIFTING, ["steady"])["two_threads_over_one"] == {"128": 2.0}
+    assert bars(DRIFTING, ["openvino_int8"])["two_threads_over_one"] == {"128": 2.0}
 
 
 def test_figures_of_a_missing_core_or_of_peers_left_out_are_none() -> None:
-    alone = turns(ti_qat={SHORT: [4.0]}, float32={SHORT: [9.0]})
-    found = bars(alone, ["steady"])
+    alone = turns(ti_qat={SHORT: [4.0]}, onnxruntime_fp32={SHORT: [9.0]})
+    found = bars(alone, ["openvino_int8"])
     assert found["bert_base_over_best_peer"] == {"8": pytest.approx(4 / 9)}
     for name in ("bert_base_over_best_int8", "best_int8_engine", "bert_base_over_best_peer_two_threads",
                  "two_threads_over_one", "bert_base_over_best_int8_processor_time"):  # fmt: skip
@@ -76,9 +76,9 @@ def test_a_turn_is_the_median_of_its_calls_by_either_clock() -> None:
 
 def test_peers_are_held_to_the_float32_model_and_ours_is_not() -> None:
     exact, close = [[[1.0, 2.0]], [[3.0, 4.0]]], [[[1.0, 2.5]], [[3.0, 4.125]]]
-    assert difference({"onnxruntime_fp32": exact, "peer": close, OURS: [[[0.0, 0.0]]] * 2}) == {
+    assert difference({"onnxruntime_fp32": exact, "openvino_int8": close, OURS: [[[0.0, 0.0]]] * 2}) == {
         "onnxruntime_fp32": 0,
-        "peer": 0.5,
+        "openvino_int8": 0.5,
     }
 
 

@@ -1,4 +1,4 @@
-// int8 x ternary matrix product on any NEON: smlal of codes and x into 16-bit lanes, widened by sadalp, 4 rows x 8
+// int8 x ternary matrix product on any NEON: smlal of codes and x into 16-bit lanes, widened by sadalp, 3 rows x 8
 // channels. A product is at most 128 in magnitude, so kFlushGroups of them fit the 16-bit lanes.
 #include <arm_neon.h>
 

@@ -51,6 +51,10 @@ inline void accumulate_rows(const int32_t* x, const uint32_t* w, size_t groups, 
         const __m128i x_group = _mm_set1_epi32(x[r]);
         pairs[r][0] = _mm_add_epi16(pairs[r][0], _mm_maddubs_epi16(w0, x_group));
         pairs[r][1] = _mm_add_epi16(pairs[r][1], _mm_maddubs_epi16(w1, x_group));
+        // Keeps the compiler from multiplying all rows before it adds any, for which the registers do not suffice.
+#if defined(__SSE4_1__)  // else emulated, and in no register
+        __asm__ volatile("" : "+x"(pairs[r][0]), "+x"(pairs[r][1]));
+#endif
       }
     }
     for (size_t r = 0; r < kRows; ++r) {

@@ -45,7 +45,7 @@ def simulate_artifact(
     require_replaceable(out_dir, SIMULATION_FILE)
     artifact = io.load(artifact_dir)
     rows = rows_to_run(artifact, limit)
-    with _progress(rows + min(oracle_rows, rows)) as advance:
+    with _progress(rows, min(oracle_rows, rows)) as advance:
         report, values = run_simulation(
             artifact,
             accelerator,
@@ -61,10 +61,12 @@ def simulate_artifact(
 
 
 @contextmanager
-def _progress(rows: int) -> Iterator[OnProgress]:
+def _progress(rows: int, oracle_rows: int) -> Iterator[OnProgress]:
+    counted = f"rows, {oracle_rows} by the oracle before" if oracle_rows else "rows"
     with progress_bars("simulate") as bar:
-        task = bar.add_task("rows", total=rows)
-        yield lambda done: bar.advance(task, done)
+        # Nothing moves for some time where the kernels are compiled, so the line says what it is.
+        task = bar.add_task(f"{counted} (the first run on a machine compiles kernels)", total=rows + oracle_rows)
+        yield lambda done: bar.update(task, advance=done, description=counted)
 
 
 @click.command(short_help="Run an artifact through a ternary accelerator, bit by bit.")

@@ -88,7 +88,7 @@ class Accelerator(BaseModel):
     accumulator_overflow: Overflow
     weight_buffer_bytes: Bytes
     activation_buffer_bytes: Bytes
-    dram_bandwidth_bytes_per_s: Annotated[float, Field(gt=0, le=1e14)]
+    dram_bandwidth_bytes_per_s: Annotated[float, Field(ge=1e3, le=1e14)]
     dram_latency_ns: Annotated[float, Field(ge=0, le=1e6)]
     vector_lanes: Annotated[int, Field(ge=1, le=65536)]
     activation_bits_per_cycle: Literal[1, 8] = 8

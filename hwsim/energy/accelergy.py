@@ -139,15 +139,17 @@ def import_table(energy_file: Path, mapping_file: Path, area_file: Path | None =
 def _row(file: Path, read: _EnergyTables, mapping: AccelergyMapping, wanted: MappedRow) -> Row:
     component = _component(file, read.tables, wanted.component)
     where = f"{component.name}.{wanted.component_action}"
-    entries = [
-        entry
-        for entry in component.actions
-        if entry.name == wanted.component_action and wanted.arguments.items() <= (entry.arguments or {}).items()
-    ]
+    named = [entry for entry in component.actions if entry.name == wanted.component_action]
+    if not named:
+        known = ", ".join(dict.fromkeys(entry.name for entry in component.actions)) or "none"
+        raise SimulatorError(file, where, expected=f"an action of {component.name}: {known}", found="another name")
+    entries = [entry for entry in named if wanted.arguments.items() <= (entry.arguments or {}).items()]
     energies = {entry.energy for entry in entries}
     if len(energies) != 1:
         expected = "one energy with the mapping's arguments"
-        raise SimulatorError(file, where, expected=expected, found=f"{len(energies)} in {len(entries)} entries")
+        offered = "; ".join(str(entry.arguments or "no arguments") for entry in named[:4])
+        found = f"{len(energies)} in {len(entries)} entries; there are: {offered}"
+        raise SimulatorError(file, where, expected=expected, found=found[:400])
     with_arguments = ", ".join(f"{name} {value}" for name, value in sorted(wanted.arguments.items()))
     value = energies.pop() / wanted.bits / (wanted.cycle_ns or 1.0)
     note = f"{wanted.component}, {wanted.component_action}{f' ({with_arguments})' if with_arguments else ''}"

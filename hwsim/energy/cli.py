@@ -34,7 +34,8 @@ def import_energy_table(ert_file: Path, mapping_file: Path, out_file: Path, art_
     help="Which component's action is which of ours; docs/energy.md has an example.",
 )
 @click.option("--areas", metavar="ART.yaml", type=click.Path(path_type=Path), help="Accelergy's area reference table.")
-@click.option("--out", "out_file", required=True, metavar="TABLE.toml", type=click.Path(path_type=Path))
+@click.option("--out", "out_file", required=True, metavar="TABLE.toml", type=click.Path(path_type=Path),
+              help="The table to write; an earlier one of that name is replaced.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the table as one JSON object.")
 def import_energy(ert: Path, mapping: Path, areas: Path | None, out_file: Path, as_json: bool) -> None:
     """Read an Accelergy energy reference table (0.3 or 0.4) and write a table that `energy_tables` can name.

@@ -156,15 +156,18 @@ class Offer:
         """Return the one row of an action. Raises SimulatorError."""
         matches = self._offered(action)
         if len(matches) != 1:
-            raise self._error(f"one row {action}", f"{len(matches)}")
+            found = "none" if not matches else "one in each of " + ", ".join(table.name for table, _ in matches)
+            raise self._error(f"one table with a row {action}", found)
         return matches[0]
 
     def macro(self, action: str, size_bytes: int) -> tuple[Table, Row]:
         """Return the row of the smallest macro that holds `size_bytes`, or of the largest. Raises SimulatorError."""
         offered = [(row.capacity_bytes, table, row) for table, row in self._offered(action) if row.capacity_bytes]
         macros = {capacity: (table, row) for capacity, table, row in offered}
-        if len({table.name for _, table, _ in offered}) != 1 or len(macros) < len(offered):
-            raise self._error(f"rows {action} of one table, one for each capacity", f"{len(offered)} rows")
+        names = list(dict.fromkeys(table.name for _, table, _ in offered))
+        if len(names) != 1 or len(macros) < len(offered):
+            found = f"{len(offered)} rows of {', '.join(names) or 'no table'}"
+            raise self._error(f"one table with rows {action}, one for each capacity", found)
         return macros[min((capacity for capacity in macros if capacity >= size_bytes), default=max(macros))]
 
     def _offered(self, action: str) -> list[tuple[Table, Row]]:

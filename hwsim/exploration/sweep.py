@@ -50,7 +50,7 @@ def _claim(out_dir: Path, settings: Settings) -> None:
     ours = json.loads(settings.as_json())
     for where, expected, found in _differences(theirs, ours):
         raise SimulatorError(
-            out_dir, where, expected=f"what this folder's sweep has, {expected},", found=f"{found}; take another --out"
+            out_dir, where, expected=f"{expected} as in this folder's sweep", found=f"{found}; take another --out"
         )
 
 

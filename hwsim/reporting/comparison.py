@@ -136,7 +136,8 @@ def _conditions(a: Simulation, b: Simulation) -> Iterator[Difference]:
     """Return what else was not the same: rows, profile, and every field of the accelerator that matters."""
     yield from _unequal((("rows", str(a.rows), str(b.rows)), ("profile", a.profile.value, b.profile.value)))
     fields = [found.accelerator.model_dump(mode="json", exclude=set(_PAPERWORK)) for found in (a, b)]
-    for table in [name for name, value in fields[0].items() if isinstance(value, dict)]:
+    tables = dict.fromkeys(n for described in fields for n, value in described.items() if isinstance(value, dict))
+    for table in tables:
         for described in fields:
             described |= {f"{table}.{name}": value for name, value in (described.pop(table) or {}).items()}
     names = dict.fromkeys(name for described in fields for name in described)

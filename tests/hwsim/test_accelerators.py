@@ -39,7 +39,7 @@ def test_one_is_described_field_by_field(tmp_path: Path) -> None:
     [
         ("array_rows = 16", "array_rows = 0", "mine.toml: array_rows: "),
         ('"dram_lpddr4"', '"dram_none"', "wearable: energy_tables: expected a .toml file or tables out of "),
-        (', "dram_lpddr4"', "", "wearable: energy_tables: expected one row dram_read, found 0"),
+        (', "dram_lpddr4"', "", "wearable: energy_tables: expected one table with a row dram_read, found none"),
     ],
 )
 def test_one_that_cannot_be_simulated_is_a_line_and_exit_2(tmp_path: Path, old: str, new: str, message: str) -> None:

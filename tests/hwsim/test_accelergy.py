@@ -155,6 +155,10 @@ def test_the_command_writes_a_table_that_an_accelerator_can_name(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"mapping": MAP.replace('component_action = "leak"', 'component_action = "leek"')},
+            "System.buffer.leek: expected an action of System.buffer: read, leak, found another name",
+        ),
         ({"mapping": MAP.replace("data_delta = 1", "")}, "System.buffer.read: .*found 2 in 2 entries"),
         ({"mapping": MAP.replace("data_delta = 1", "data_delta = 9")}, "System.buffer.read: .*found 0 in 0 entries"),
         ({"mapping": MAP.replace("System.DRAM", "System.dram")}, "tables: expected one component System.dram, found 0"),

@@ -52,7 +52,7 @@ def test_what_is_there_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_of_another_space_is_refused(tmp_path: Path, old: str, new: str, field: str) -> None:
     sweep_space(written(tmp_path, COSTS), tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(SimulatorError, match=rf"out: {field}: expected what this folder's sweep has"):
+    with pytest.raises(SimulatorError, match=rf"out: {field}: expected .+ as in this folder's sweep, found"):
         sweep_space(written(tmp_path, COSTS.replace(old, new)), tmp_path / "out")
     assert files_of(tmp_path / "out") == before
 

@@ -75,7 +75,10 @@ def test_interrupted_from_the_keyboard_the_command_says_where_it_goes_on(root, t
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
-    said = run.communicate()[1]
+    try:
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()  # where the tests run as a shell's background job, SIGINT is ignored from the start
     kept = f"the work so far is kept in {tmp_path / 'out'}.partial, and the same command goes on from step "
     assert run.returncode == 130
     assert re.fullmatch(re.escape(f"ti-qat: interrupted; {kept}") + r"\d+\n", said), said
